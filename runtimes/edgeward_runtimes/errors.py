@@ -1,0 +1,115 @@
+"""Every error that edgeward raises, in one tree.
+
+    EdgewardError
+    ├── InputError              what you passed to predict, or a data file
+    ├── ConfigError             a configuration file or an option
+    ├── BundleError             an .edge file
+    │   ├── NotABundleError         not a zip at all
+    │   ├── TruncatedBundleError    the file ends too early
+    │   ├── DigestError             bytes differ from what was sealed
+    │   ├── UnsafePathError         a member would leave the bundle
+    │   ├── OversizeError           a member has more bytes than declared
+    │   ├── SchemaError             the manifest is malformed or from the future
+    │   ├── MissingFileError        declared, but not in the bundle
+    │   └── UndeclaredFileError     in the bundle, but not declared
+    ├── EngineError             this machine's engine cannot do it
+    │   └── EngineMissingError      no engine for it is installed
+    ├── InstallError            this device cannot take or change a release
+    │   ├── SelfTestError           no variant passed its golden samples
+    │   └── NotInstalledError       no such model or release here
+    ├── ConversionError         the host's converter
+    │   ├── SourceError             the model to convert
+    │   └── WorkerCrashError        a native crash inside a worker process
+    ├── DeviceError             the other side: a device or its transport
+    └── MonitorError            the fleet monitor, its broker or its store
+
+Each message names the thing, what was expected, what came, and what to do next.
+"""
+
+
+class EdgewardError(Exception):
+    """Base of every error that edgeward raises on purpose."""
+
+
+class InputError(EdgewardError):
+    """An input tensor or a data file does not fit the model."""
+
+
+class ConfigError(EdgewardError):
+    """A configuration file or an option is wrong."""
+
+
+class BundleError(EdgewardError):
+    """A bundle cannot be trusted or read."""
+
+
+class NotABundleError(BundleError):
+    """The file is not a zip archive."""
+
+
+class TruncatedBundleError(BundleError):
+    """The archive ends before its directory does."""
+
+
+class DigestError(BundleError):
+    """Bytes differ from those that were sealed."""
+
+
+class UnsafePathError(BundleError):
+    """A member's path would leave the bundle's folder."""
+
+
+class OversizeError(BundleError):
+    """A member holds more bytes than the manifest declares."""
+
+
+class SchemaError(BundleError):
+    """The manifest does not follow a schema that this version reads."""
+
+
+class MissingFileError(BundleError):
+    """The manifest declares a file that the bundle does not hold."""
+
+
+class UndeclaredFileError(BundleError):
+    """The bundle holds a file that the manifest does not declare."""
+
+
+class EngineError(EdgewardError):
+    """An engine on this machine failed to open or run a variant."""
+
+
+class EngineMissingError(EngineError):
+    """No installed engine can run what was asked for."""
+
+
+class InstallError(EdgewardError):
+    """A release could not be installed, rolled back or found."""
+
+
+class SelfTestError(InstallError):
+    """No variant of a release reproduced the golden samples on this device."""
+
+
+class NotInstalledError(InstallError):
+    """No such model or release is installed here."""
+
+
+class ConversionError(EdgewardError):
+    """A model could not be converted within what was allowed."""
+
+
+class SourceError(ConversionError):
+    """The source model cannot be read."""
+
+
+class WorkerCrashError(ConversionError):
+    """A worker process died of a native crash."""
+
+
+class DeviceError(EdgewardError):
+    """A device, or the way to it, failed."""
+
+
+class MonitorError(EdgewardError):
+    """The fleet monitor, its broker or its store failed."""

@@ -1,0 +1,1 @@
+"""Sparkplug B 3.0: what is said on the wire (`codec`), where (`topics`), and in which order (`session`)."""

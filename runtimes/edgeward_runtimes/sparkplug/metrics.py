@@ -1,0 +1,42 @@
+"""The metrics that edgeward's agent reports and its monitor reads: names, datatypes, units.
+
+`counters` is the exact one: cumulative totals of every (release, epoch) of a model, packed. The plain numbers
+beside it say the same of the running release to Sparkplug hosts that do not know edgeward.
+"""
+
+from edgeward_runtimes.sparkplug.codec import DataType
+
+BDSEQ = "bdSeq"
+REBIRTH = "Node Control/Rebirth"
+REPORTING_INTERVAL = "Node Control/Reporting Interval"  # seconds
+
+# A device's metrics: facts come with every birth, health with every report. Null: not measurable there.
+FACTS = {
+    "target": DataType.STRING,
+    "edgeward_version": DataType.STRING,
+    "python_version": DataType.STRING,
+    "architecture": DataType.STRING,
+    "keep_alive_s": DataType.DOUBLE,
+}
+HEALTH = {
+    "cpu_percent": DataType.DOUBLE,
+    "load_1m": DataType.DOUBLE,
+    "memory_used_percent": DataType.DOUBLE,
+    "disk_used_percent": DataType.DOUBLE,
+    "temperature_c": DataType.DOUBLE,
+    "uptime_s": DataType.DOUBLE,
+}
+
+# A model's metrics on a device.
+COUNTERS = "counters"
+MODEL = {
+    "release": DataType.STRING,
+    "variant": DataType.STRING,
+    "engine": DataType.STRING,
+    "predictions": DataType.UINT64,
+    "errors": DataType.UINT64,
+    "p50_ms": DataType.DOUBLE,
+    "p95_ms": DataType.DOUBLE,
+    "p99_ms": DataType.DOUBLE,
+    COUNTERS: DataType.BYTES,
+}
