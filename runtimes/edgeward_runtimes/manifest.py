@@ -27,7 +27,7 @@ class _Frozen(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of all structs here."""
 
 
-class Tensor(_Frozen):
+class Tensor(_Frozen, frozen=True):
     """One input or output. `shape` has the batch axis first; null is any size. `dtype` is numpy's name."""
 
     name: str
@@ -35,7 +35,7 @@ class Tensor(_Frozen):
     dtype: str
 
 
-class File(_Frozen):
+class File(_Frozen, frozen=True):
     """One file in the bundle, by its path relative to the bundle's root."""
 
     path: str
@@ -43,7 +43,7 @@ class File(_Frozen):
     sha256: Sha256
 
 
-class Metric(_Frozen):
+class Metric(_Frozen, frozen=True):
     """How good the source model is, measured on `samples` samples."""
 
     name: str
@@ -51,7 +51,7 @@ class Metric(_Frozen):
     samples: Size
 
 
-class Variant(_Frozen):
+class Variant(_Frozen, frozen=True):
     """One exported artifact. `metric` is the manifest's metric measured on this variant.
 
     `latency_ms` is the median of one prediction of batch size 1 on the converting host; `ops` counts the
@@ -69,7 +69,7 @@ class Variant(_Frozen):
     ops: dict[str, int] | None = None
 
 
-class Tolerance(_Frozen):
+class Tolerance(_Frozen, frozen=True):
     """How far a variant's outputs may lie from the source's on the golden samples.
 
     `max_abs_error` is in the outputs' unit; `cosine` is the least allowed cosine similarity of a sample.
@@ -79,7 +79,7 @@ class Tolerance(_Frozen):
     cosine: float
 
 
-class Golden(_Frozen):
+class Golden(_Frozen, frozen=True):
     """Inputs with the source model's outputs: `golden.npz` with keys `inputs/NAME` and `outputs/NAME`."""
 
     path: str
@@ -89,7 +89,7 @@ class Golden(_Frozen):
     tolerance: dict[str, Tolerance]
 
 
-class Statistics(_Frozen):
+class Statistics(_Frozen, frozen=True):
     """Distribution of one tensor over the calibration data; `quantiles` are the deciles, 0 to 100 %."""
 
     mean: float
@@ -97,14 +97,14 @@ class Statistics(_Frozen):
     quantiles: tuple[float, ...]
 
 
-class Reference(_Frozen):
+class Reference(_Frozen, frozen=True):
     """Statistics by tensor name, against which drift is judged on the device."""
 
     inputs: dict[str, Statistics]
     outputs: dict[str, Statistics]
 
 
-class Preprocess(_Frozen):
+class Preprocess(_Frozen, frozen=True):
     """How a picture becomes the model's input: resize, then (value * scale - mean) / std per channel."""
 
     resize: tuple[int, int] | None = None
@@ -114,7 +114,7 @@ class Preprocess(_Frozen):
     std: tuple[float, ...] = (1.0,)
 
 
-class Provenance(_Frozen):
+class Provenance(_Frozen, frozen=True):
     """Where the bundle comes from; `recipe` is the recipe's own content, `tools` maps name to version."""
 
     source_sha256: Sha256
@@ -123,7 +123,7 @@ class Provenance(_Frozen):
     seed: int | None = None
 
 
-class Manifest(_Frozen):
+class Manifest(_Frozen, frozen=True):
     """The whole of `manifest.json`."""
 
     schema: int

@@ -1,0 +1,1 @@
+"""What can be reached and how: profiles of boards, and transports to devices."""

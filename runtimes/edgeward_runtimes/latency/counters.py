@@ -35,15 +35,11 @@ class Counters(Struct, frozen=True):
 
     def merge(self, other: "Counters") -> "Counters":
         """Add another source's counts of the same release and epoch."""
-        return Counters(
-            self.release, self.epoch, self.errors + other.errors, self.histogram.merge(other.histogram)
-        )
+        return Counters(self.release, self.epoch, self.errors + other.errors, self.histogram.merge(other.histogram))
 
     def later(self, other: "Counters") -> "Counters":
         """Of two reports of the same totals, the later one."""
-        return Counters(
-            self.release, self.epoch, max(self.errors, other.errors), self.histogram.later(other.histogram)
-        )
+        return Counters(self.release, self.epoch, max(self.errors, other.errors), self.histogram.later(other.histogram))
 
 
 def pack(totals: Iterable[Counters]) -> bytes:
@@ -60,6 +56,4 @@ def unpack(content: bytes) -> list[Counters]:
         raise ValueError(f"not packed counters: {error}") from None
     if any(not 0 <= errors < 2**63 for _, _, errors, _ in rows):
         raise ValueError("not packed counters: a count of errors is out of range")
-    return [
-        Counters(release, epoch, errors, Histogram.decode(packed)) for release, epoch, errors, packed in rows
-    ]
+    return [Counters(release, epoch, errors, Histogram.decode(packed)) for release, epoch, errors, packed in rows]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SCALE = 4
-BUCKETS_PER_OCTAVE = 2**SCALE
+BUCKETS_PER_OCTAVE = 1 << SCALE
 LOWEST_OCTAVE, HIGHEST_OCTAVE = -24, 10  # 60 ns to 1,024 s; what lies outside counts in the edge bucket
 BUCKET_COUNT = (HIGHEST_OCTAVE - LOWEST_OCTAVE) * BUCKETS_PER_OCTAVE
 OFFSET = LOWEST_OCTAVE * BUCKETS_PER_OCTAVE  # the OpenTelemetry index of our bucket 0
@@ -27,7 +27,7 @@ def bucket_of(elapsed_ns: int) -> int:
     """Our bucket for a latency in nanoseconds (≥ 0)."""
     if elapsed_ns <= 0:
         return 0
-    bucket = math.ceil(math.log2(elapsed_ns * 1e-9) * BUCKETS_PER_OCTAVE) - 1 - OFFSET
+    bucket: int = math.ceil(math.log2(elapsed_ns * 1e-9) * BUCKETS_PER_OCTAVE) - 1 - OFFSET
     return min(max(bucket, 0), BUCKET_COUNT - 1)
 
 

@@ -100,27 +100,33 @@ def _encode_metric(metric: Metric, target: wire.Payload.Metric) -> None:
     if metric.is_historical:
         target.is_historical = True
     target.datatype = int(metric.datatype)
+    if metric.value is None:
+        target.is_null = True
+    else:
+        setattr(target, _field_of(metric), _on_the_wire(metric))
+
+
+def _field_of(metric: Metric) -> str:
+    """The field of the wire's oneof that carries the metric's value."""
     match metric.value:
-        case None:
-            target.is_null = True
-        case bool(value):
-            target.boolean_value = value
-        case int(value):
-            if metric.datatype in _SIGNED_BITS:
-                value %= 2 ** _SIGNED_BITS[metric.datatype]
-            if metric.datatype in _WIDE:
-                target.long_value = value
-            else:
-                target.int_value = value
-        case float(value):
-            if metric.datatype is DataType.FLOAT:
-                target.float_value = value
-            else:
-                target.double_value = value
-        case str(value):
-            target.string_value = value
-        case bytes(value):
-            target.bytes_value = value
+        case bool():
+            return "boolean_value"
+        case int():
+            return "long_value" if metric.datatype in _WIDE else "int_value"
+        case float():
+            return "float_value" if metric.datatype is DataType.FLOAT else "double_value"
+        case str():
+            return "string_value"
+        case _:
+            return "bytes_value"
+
+
+def _on_the_wire(metric: Metric) -> Value:
+    bits = _SIGNED_BITS.get(metric.datatype)
+    if bits is not None and isinstance(metric.value, int):
+        twos_complement: int = metric.value % 2**bits
+        return twos_complement
+    return metric.value
 
 
 def _decode_metric(metric: wire.Payload.Metric) -> Metric | None:

@@ -1,0 +1,98 @@
+"""Engines: what executes a variant. Open an artifact, say its inputs and outputs, run. Nothing more.
+
+Ours are listed here; others plug in through the entry point group `edgeward.engines`, whose entries name an
+object with `open`, as `Engine` says. What all engines share (checks, names, quantized I/O, batches,
+counting) is written once above them, in `binding` and `model`.
+"""
+
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from edgeward_runtimes.errors import EngineMissingError
+
+ENTRY_POINT_GROUP = "edgeward.engines"
+
+
+class Port(Struct, frozen=True):
+    """One input or output of an artifact as the engine sees it.
+
+    `shape` has None where any size goes; `dtype` is numpy's name. For a quantized tensor,
+    real = (stored - zero_point) * scale.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+    scale: float | None = None
+    zero_point: int = 0
+
+
+class Session(Protocol):
+    """An opened artifact. `run` may be called by one thread at a time; the caller sees to that."""
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+    def run(self, inputs: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        """Run once: C-contiguous arrays in the order of `inputs` give arrays in the order of `outputs`.
+
+        The arrays returned are the caller's to keep.
+        """
+        ...
+
+
+class Engine(Protocol):
+    """How an engine is entered."""
+
+    def open(self, artifact: Path, threads: int | None) -> Session:
+        """Load an artifact; `threads` None leaves the number to the engine."""
+        ...
+
+
+class _Builtin(Struct, frozen=True):
+    module: str
+    attribute: str
+    packages: tuple[str, ...]  # any one of them will do
+    extra: str
+
+
+_BUILTIN = {
+    "litert": _Builtin("litert", "LiteRT", ("ai_edge_litert", "tflite_runtime", "tensorflow"), "litert"),
+    "onnxruntime": _Builtin("onnxruntime", "OnnxRuntime", ("onnxruntime",), "onnx"),
+    "openvino": _Builtin("openvino", "OpenVino", ("openvino",), "openvino"),
+}
+
+
+def missing_reason(name: str) -> str | None:
+    """Why the engine cannot be used here and how to get it, or None when it is installed."""
+    builtin = _BUILTIN.get(name)
+    if builtin is not None:
+        if any(find_spec(package) for package in builtin.packages):
+            return None
+        return f"{name} is not installed here; get it with: pip install 'edgeward[{builtin.extra}]'"
+    if name in entry_points(group=ENTRY_POINT_GROUP).names:
+        return None
+    return (
+        f"no engine {name!r} is known here: edgeward has {', '.join(_BUILTIN)}, and no installed package "
+        f"offers it through the entry point group {ENTRY_POINT_GROUP!r}"
+    )
+
+
+def get(name: str) -> Engine:
+    """Return an engine by name. Raises EngineMissingError, which says how to install it."""
+    reason = missing_reason(name)
+    if reason is not None:
+        raise EngineMissingError(f"Engine {reason}.")
+    builtin = _BUILTIN.get(name)
+    if builtin is not None:
+        entry = getattr(import_module(f"{__name__}.{builtin.module}"), builtin.attribute)
+    else:
+        entry = entry_points(group=ENTRY_POINT_GROUP)[name].load()
+    return cast(Engine, entry() if isinstance(entry, type) else entry)

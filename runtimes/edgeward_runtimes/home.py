@@ -1,0 +1,47 @@
+"""Where things lie on a device (DESIGN section 6).
+
+$EDGEWARD_HOME   models, counters, trust, agent.toml: survives a reboot
+$EDGEWARD_RUN    latency files of running processes: may be lost at a reboot
+"""
+
+import os
+from pathlib import Path
+
+from msgspec import Struct
+
+
+class Home(Struct, frozen=True):
+    """The two folders of one device."""
+
+    root: Path
+    run: Path
+
+    @classmethod
+    def default(cls) -> "Home":
+        """From the environment, else the system's folders for root, else the user's own."""
+        is_root = os.geteuid() == 0
+        root = os.environ.get("EDGEWARD_HOME") or ("/var/lib/edgeward" if is_root else "~/.local/share/edgeward")
+        run = os.environ.get("EDGEWARD_RUN") or (
+            "/run/edgeward" if is_root else f"{os.environ.get('XDG_RUNTIME_DIR', '~/.cache')}/edgeward"
+        )
+        return cls(Path(root).expanduser(), Path(run).expanduser())
+
+    @classmethod
+    def under(cls, folder: Path) -> "Home":
+        """A device that lies wholly in one folder, as `local:DIR` has it."""
+        return cls(folder, folder / "run")
+
+    @property
+    def models(self) -> Path:
+        """One folder per installed model."""
+        return self.root / "models"
+
+    @property
+    def latency(self) -> Path:
+        """The latency files."""
+        return self.run / "latency"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a child process needs to find the same device."""
+        return {"EDGEWARD_HOME": str(self.root), "EDGEWARD_RUN": str(self.run)}

@@ -1,0 +1,142 @@
+"""Install and roll back, step by step, each step in the journal before the next begins."""
+
+import contextlib
+import shutil
+import time
+from pathlib import Path
+
+from msgspec import Struct
+
+from edgeward_runtimes.bundle import Bundle
+from edgeward_runtimes.errors import EdgewardError, InstallError
+from edgeward_runtimes.home import Home
+from edgeward_runtimes.install import result, selftest
+from edgeward_runtimes.install.journal import Entry, Step
+from edgeward_runtimes.install.result import SelfTest
+from edgeward_runtimes.install.slots import INCOMING, Slots
+
+KEPT_RELEASES = 3  # current and previous are always among them
+_SPARE_BYTES = 16 * 2**20
+
+
+class Installed(Struct, frozen=True):
+    """The release that is current now, the one it replaced, and the self-test that let it in."""
+
+    name: str
+    release: str
+    replaced: str | None
+    selftest: SelfTest | None
+
+
+def install(home: Home, bundle_path: Path) -> Installed:
+    """Install a bundle on this device and make it the current release.
+
+    Installing the release that is already current changes nothing.
+
+    Raises:
+        BundleError: When the bundle is damaged; nothing was written.
+        SelfTestError: When no variant works here; the device is as it was.
+        InstallError: When the disk is full or read-only, or another install is under way; likewise.
+    """
+    bundle = Bundle.open(bundle_path)
+    slots = Slots(home, bundle.manifest.name)
+    try:
+        with slots.changing():
+            current = slots.target("current")
+            if current == bundle.release_id:
+                return Installed(slots.name, current, current, result.read(slots.current()))
+            found = _Installation(slots, bundle.release_id, current).run(bundle)
+            _retire(slots)
+            return Installed(slots.name, bundle.release_id, current, found)
+    except OSError as error:
+        raise InstallError(
+            f"{bundle.manifest.name} could not be installed under {home.root}: {error.strerror or error}. "
+            "The device is as it was."
+        ) from error
+
+
+def rollback(home: Home, name: str) -> Installed:
+    """Make the previous release current again, and the current one previous.
+
+    Raises:
+        NotInstalledError: When the model is not installed.
+        InstallError: When there is no previous release.
+    """
+    slots = Slots(home, name)
+    slots.current()
+    with slots.changing():
+        current, previous = slots.target("current"), slots.target("previous")
+        if previous is None or not (slots.releases / previous).is_dir():
+            raise InstallError(f"{name} has no previous release here to go back to; current is {current}.")
+        slots.note(Entry(time.time(), "begin", previous, "rollback", current, previous))
+        _switch(slots, previous, current)
+        slots.note(Entry(time.time(), "switched", previous, "rollback"))
+        slots.note(Entry(time.time(), "done", previous, "rollback"))
+        return Installed(name, previous, current, result.read(slots.releases / previous))
+
+
+class _Installation:
+    """One install under way."""
+
+    def __init__(self, slots: Slots, release: str, current: str | None) -> None:
+        self._slots = slots
+        self._release = release
+        self._current = current
+        self._incoming = slots.releases / f"{INCOMING}{release}"
+
+    def run(self, bundle: Bundle) -> SelfTest:
+        slots, release, current = self._slots, self._release, self._current
+        slots.note(Entry(time.time(), "begin", release, "install", current, slots.target("previous")))
+        try:
+            found = self._bring(bundle)
+            _switch(slots, release, current)
+        except (EdgewardError, OSError) as error:
+            with contextlib.suppress(OSError):  # should even that fail, the next change begins with it
+                slots.recover(str(error))
+            raise
+        self._note("switched")
+        self._note("done")
+        return found
+
+    def _bring(self, bundle: Bundle) -> SelfTest:
+        """Unpack, test, and give the folder its final name; an older copy of it is replaced."""
+        needed = sum(file.size_bytes for file in bundle.manifest.files()) + _SPARE_BYTES
+        free = shutil.disk_usage(self._slots.releases).free
+        if free < needed:
+            raise InstallError(
+                f"{self._slots.name} needs {needed} bytes on {self._slots.releases}, {free} are free. Make room."
+            )
+        unpacked = bundle.unpack(self._incoming)
+        self._note("unpacked")
+        found = selftest.run(unpacked)
+        result.write(self._incoming, found)
+        self._note("tested")
+        final = self._slots.releases / self._release
+        if final.exists() and self._release == self._slots.target("previous"):
+            shutil.rmtree(self._incoming)
+            return found  # whole already, and rollback must find it at every instant
+        self._slots.remove(self._release)
+        self._incoming.rename(final)
+        self._note("placed")
+        return found
+
+    def _note(self, step: Step) -> None:
+        self._slots.note(Entry(time.time(), step, self._release, "install"))
+
+
+def _switch(slots: Slots, release: str, current: str | None) -> None:
+    """Swap the links. Should we die between the two, the journal puts both back."""
+    if current is not None:
+        slots.link("previous", current)
+    slots.link("current", release)
+
+
+def _retire(slots: Slots) -> None:
+    """Remove the oldest releases beyond those kept."""
+    kept = {slots.target("current"), slots.target("previous")}
+    folders = sorted(
+        (each for each in slots.releases.iterdir() if not each.name.startswith(".") and each.name not in kept),
+        key=lambda each: each.stat().st_mtime,
+    )
+    for folder in folders[: max(0, len(folders) + len(kept) - KEPT_RELEASES)]:
+        slots.remove(folder.name)

@@ -1,0 +1,46 @@
+"""What the self-test found on this device, kept beside the release as `choice.json`."""
+
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from edgeward_runtimes.benchmark import Timing
+from edgeward_runtimes.durable import write_atomically
+from edgeward_runtimes.golden import Check
+from edgeward_runtimes.model import Choice
+
+FILE = "choice.json"
+
+
+class Trial(Struct, frozen=True):
+    """What one variant did here, in a process of its own.
+
+    The check against the golden samples always; once it could be run, also how fast it predicts, how many seconds its
+    engine took to import and open it, and the process's peak resident memory (MB of 10^6 bytes).
+    """
+
+    check: Check
+    timing: Timing | None = None
+    load_s: float | None = None
+    peak_rss_mb: float | None = None
+
+
+class SelfTest(Struct, frozen=True):
+    """A passed self-test: every variant's trial, and the choice made from them."""
+
+    choice: Choice
+    trials: tuple[Trial, ...]
+
+
+def write(folder: Path, result: SelfTest) -> None:
+    """Keep the result in a release's folder."""
+    write_atomically(folder / FILE, msgspec.json.format(msgspec.json.encode(result), indent=2))
+
+
+def read(folder: Path) -> SelfTest | None:
+    """The result kept in a release's folder, or None where nothing was installed."""
+    try:
+        return msgspec.json.decode((folder / FILE).read_bytes(), type=SelfTest)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None

@@ -1,0 +1,61 @@
+"""Does a release work on this very device? Golden samples through every variant, then the fastest wins.
+
+Each variant is opened, proved and timed in a process of its own: an engine that crashes natively fails its variant
+and nothing else.
+"""
+
+import subprocess
+import sys
+
+import msgspec
+
+from edgeward_runtimes import engines
+from edgeward_runtimes.bundle import Release
+from edgeward_runtimes.errors import SelfTestError
+from edgeward_runtimes.golden import failed
+from edgeward_runtimes.install.result import SelfTest, Trial
+from edgeward_runtimes.manifest import Variant
+from edgeward_runtimes.model import Choice
+
+_TIME_LIMIT_S = 300
+
+
+def run(release: Release) -> SelfTest:
+    """Try every variant whose engine is installed; choose the fastest that passed.
+
+    Raises:
+        SelfTestError: When none passed; it gives each one's reason.
+    """
+    trials = tuple(try_variant(release, variant) for variant in release.manifest.variants)
+    passed = [trial for trial in trials if trial.check.passed]
+    if not passed:
+        reasons = "; ".join(f"{trial.check.id}: {trial.check.reason}" for trial in trials)
+        raise SelfTestError(f"{release.manifest.name} does not work on this device. {reasons}.")
+    best = min(passed, key=lambda trial: trial.timing.p50_ms if trial.timing else float("inf"))
+    variant = release.manifest.variant(best.check.id)
+    p50_ms = best.timing.p50_ms if best.timing else 0.0
+    reason = f"fastest of {len(passed)} that passed on this device ({p50_ms:.3g} ms)"
+    choice = Choice(variant.id, variant.engine, variant.precision, variant.quantization, reason)
+    return SelfTest(choice, trials)
+
+
+def try_variant(release: Release, variant: Variant) -> Trial:
+    """Prove and time one variant in a process of its own."""
+    missing = engines.missing_reason(variant.engine)
+    if missing is not None:
+        return Trial(failed(variant.id, missing))
+    command = [sys.executable, "-m", "edgeward_runtimes", "try", str(release.folder), variant.id]
+    try:
+        process = subprocess.run(command, capture_output=True, timeout=_TIME_LIMIT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return Trial(failed(variant.id, f"did not answer within {_TIME_LIMIT_S} s"))
+    if process.returncode != 0:
+        return Trial(failed(variant.id, _why(process)))
+    return msgspec.json.decode(process.stdout, type=Trial)
+
+
+def _why(process: "subprocess.CompletedProcess[bytes]") -> str:
+    if process.returncode < 0:
+        return f"its engine crashed (signal {-process.returncode})"
+    lines = process.stderr.decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"its process ended with code {process.returncode}"

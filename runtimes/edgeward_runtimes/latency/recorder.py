@@ -1,0 +1,166 @@
+"""Counting one process's predictions of one model, in memory that outlives the process.
+
+A recorder owns one memory-mapped file. Counting is a store into it, so what was counted is there after
+`kill -9`: the kernel keeps the page. The file's owner holds an exclusive lock (flock) for as long as it lives,
+and the kernel drops that lock at its death, so whoever can take the lock knows that no more will be counted.
+
+    bytes 0–7       magic
+    bytes 8–1023    msgpack header (Header), zero-padded
+    bytes 1024–…    uint64, native order: errors, sum of latencies in ns, then the histogram's buckets
+
+A file is made under a `.new` name, locked, and then renamed to `.latency`: no reader ever sees one unlocked
+while its owner lives.
+"""
+
+import contextlib
+import fcntl
+import mmap
+import os
+import uuid
+import warnings
+import weakref
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from edgeward_runtimes.latency.histogram import BUCKET_COUNT, Histogram, bucket_of
+
+MAGIC = b"EWLAT\x00\x00\x01"
+SUFFIX = ".latency"
+_HEADER_END = 1024
+_ERRORS, _SUM, _BUCKETS = 0, 1, 2
+FILE_SIZE = 8192
+_WORDS = 2 + BUCKET_COUNT
+
+
+class Header(Struct, frozen=True):
+    """Whose counts a file holds. `boot` is the kernel's boot id: counts of another boot are another epoch's."""
+
+    id: str
+    model: str
+    release: str
+    boot: str
+    pid: int
+
+
+class Recorder:
+    """Counts successes and failures. The caller holds a lock: a count is a read, an add and a store."""
+
+    def __init__(self, model: str, release: str, folder: Path | None) -> None:
+        """Count in a file under `folder`, or in private memory when `folder` is None."""
+        self._identity = (model, release, folder)
+        self._open()
+        _recorders.add(self)
+
+    def _open(self) -> None:
+        model, release, folder = self._identity
+        self._map = mmap.mmap(-1, FILE_SIZE)
+        if folder is not None:
+            try:
+                self._map = _create(folder, model, release)
+            except OSError as error:
+                warnings.warn(
+                    f"Predictions of {model} are not reported: {folder} cannot be written ({error.strerror}). "
+                    "Set EDGEWARD_RUN to a folder that this user and the agent share.",
+                    RuntimeWarning,
+                    stacklevel=4,
+                )
+        self._words = memoryview(self._map)[_HEADER_END : _HEADER_END + 8 * _WORDS].cast("Q")
+
+    def success(self, elapsed_ns: int) -> None:
+        """Count one answered prediction that took `elapsed_ns`."""
+        words = self._words
+        # The bucket is the count; the sum only serves the mean, so a kill between the two loses no prediction.
+        words[_BUCKETS + bucket_of(elapsed_ns)] += 1
+        words[_SUM] += elapsed_ns
+
+    def failure(self) -> None:
+        """Count one prediction that the engine failed."""
+        self._words[_ERRORS] += 1
+
+    def read(self) -> tuple[int, Histogram]:
+        """Errors and the histogram so far."""
+        return _split(self._words)
+
+    def close(self) -> None:
+        """Let go of the file, which stays for the agent to fold. Counting afterwards is an error."""
+        _recorders.discard(self)
+        self._words.release()
+        self._map.close()
+
+    def _reopen_in_child(self) -> None:
+        """After fork: leave the parent's file to the parent and count in one of our own."""
+        self.close()
+        self._open()
+        _recorders.add(self)
+
+
+def _create(folder: Path, model: str, release: str) -> mmap.mmap:
+    """Make, lock and publish a latency file; return its map.
+
+    The map keeps a duplicate of the descriptor, and with it the lock, until it is closed or collected.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    header = Header(uuid.uuid4().hex, model, release, boot_id(), os.getpid())
+    packed = MAGIC + msgspec.msgpack.encode(header)
+    staged = folder / f"{header.id}.new"
+    descriptor = os.open(staged, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        os.posix_fallocate(descriptor, 0, FILE_SIZE)  # a full disk is an error now, not a SIGBUS later
+        os.pwrite(descriptor, packed, 0)
+        mapped = mmap.mmap(descriptor, FILE_SIZE)
+        staged.rename(staged.with_suffix(SUFFIX))
+    except OSError:
+        with contextlib.suppress(OSError):
+            staged.unlink()
+        raise
+    finally:
+        os.close(descriptor)
+    return mapped
+
+
+def read_file(path: Path) -> tuple[Header, int, Histogram]:
+    """Read a latency file, its owner alive or dead: header, errors, histogram.
+
+    Raises:
+        ValueError: When the file is not one.
+        OSError: When it cannot be read.
+    """
+    with path.open("rb") as stream:
+        if os.fstat(stream.fileno()).st_size != FILE_SIZE:
+            raise ValueError(f"{path} is not a latency file: it is not {FILE_SIZE} bytes long")
+        with mmap.mmap(stream.fileno(), FILE_SIZE, access=mmap.ACCESS_READ) as mapped:
+            head = mapped[:_HEADER_END]
+            if not head.startswith(MAGIC):
+                raise ValueError(f"{path} is not a latency file: wrong magic")
+            try:
+                header = msgspec.msgpack.decode(head[len(MAGIC) :].rstrip(b"\x00"), type=Header)
+            except msgspec.MsgspecError as error:
+                raise ValueError(f"{path} is not a latency file: {error}") from None
+            # Through the map and 8-byte words, not read(): a word is then never seen half-written.
+            with memoryview(mapped) as view, view[_HEADER_END : _HEADER_END + 8 * _WORDS].cast("Q") as words:
+                return (header, *_split(words))
+
+
+def _split(words: memoryview) -> tuple[int, Histogram]:
+    numbers = np.frombuffer(words, np.uint64).copy()
+    return int(numbers[_ERRORS]), Histogram(numbers[_BUCKETS:], int(numbers[_SUM]))
+
+
+def boot_id() -> str:
+    """The kernel's id of this boot."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+_recorders: "weakref.WeakSet[Recorder]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for recorder in list(_recorders):
+        recorder._reopen_in_child()
+
+
+os.register_at_fork(after_in_child=_after_fork)

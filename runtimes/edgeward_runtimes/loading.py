@@ -1,0 +1,135 @@
+"""`load`: from a bundle's path or an installed model's name to a model that predicts."""
+
+import os
+import re
+import tempfile
+import threading
+from pathlib import Path
+
+from edgeward_runtimes import engines
+from edgeward_runtimes.bundle import Bundle, Release
+from edgeward_runtimes.choosing import choose
+from edgeward_runtimes.errors import ConfigError, EdgewardError, InputError
+from edgeward_runtimes.home import Home
+from edgeward_runtimes.install import result
+from edgeward_runtimes.install.slots import Slots
+from edgeward_runtimes.latency.recorder import Recorder
+from edgeward_runtimes.model import Model
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_WATCH_INTERVAL_S = 0.5
+
+
+def load(
+    source: str | os.PathLike[str],
+    *,
+    variant: str | None = None,
+    engine: str | None = None,
+    threads: int | None = None,
+    watch: bool = False,
+) -> Model:
+    """Load a model to predict with.
+
+    Args:
+        source: A bundle's path (`model.edge`), or the name of a model installed on this device.
+        variant: A variant's id; by default the best one that runs here (see `Model.variant`).
+        engine: An engine's name; `EDGEWARD_ENGINE` does the same from outside.
+        threads: Threads for one prediction; by default `EDGEWARD_THREADS`, else the engine's own choice.
+        watch: Follow the installed model: move to a new release when one goes live, between two predictions.
+
+    Raises:
+        BundleError: When the bundle is damaged.
+        NotInstalledError: When no model of that name is installed.
+        InputError: When the bundle has no such variant or engine.
+        EngineError: When no engine for it is installed here, or it fails to open.
+    """
+    engine = engine or os.environ.get("EDGEWARD_ENGINE") or None
+    threads = threads if threads is not None else _threads_from_environment()
+    path = Path(source)
+    if path.exists() or path.suffix == ".edge" or not _NAME.fullmatch(str(source)):
+        if watch:
+            raise InputError(f"watch=True follows an installed model; {source} is a file. Pass its name.")
+        return _load_bundle(path, variant, engine, threads)
+    installed = _Installed(Home.default(), str(source), variant, engine, threads)
+    model = installed.open()
+    if watch:
+        _watch(model, installed)
+    return model
+
+
+def open_release(
+    release: Release,
+    *,
+    variant: str | None = None,
+    engine: str | None = None,
+    threads: int | None = None,
+    recorder: Recorder | None = None,
+) -> Model:
+    """Open a variant of an unpacked release; counts in private memory unless a recorder is given."""
+    tested = result.read(release.folder)
+    choice = choose(
+        release.manifest,
+        engines.missing_reason,
+        variant=variant,
+        engine=engine,
+        installed=tested.choice if tested else None,
+        threads=threads,
+    )
+    artifact = release.artifact(release.manifest.variant(choice.id))
+    recorder = recorder or Recorder(release.manifest.name, "", folder=None)
+    return Model.open(artifact, release.manifest, choice, recorder)
+
+
+def _load_bundle(path: Path, variant: str | None, engine: str | None, threads: int | None) -> Model:
+    bundle = Bundle.open(path)
+    # Engines have read or mapped their files once they are open, so the unpacked copy may go.
+    with tempfile.TemporaryDirectory(prefix="edgeward-") as folder:
+        release = bundle.unpack(Path(folder))
+        return open_release(release, variant=variant, engine=engine, threads=threads)
+
+
+class _Installed:
+    """An installed model as one caller asked for it: enough to open it again when its release changes."""
+
+    def __init__(self, home: Home, name: str, variant: str | None, engine: str | None, threads: int | None):
+        self.slots = Slots(home, name)
+        self._home = home
+        self._options = {"variant": variant, "engine": engine}
+        self._threads = threads
+
+    def open(self) -> Model:
+        folder = self.slots.current()
+        recorder = Recorder(self.slots.name, folder.name, self._home.latency)
+        try:
+            return open_release(Release.open(folder), **self._options, threads=self._threads, recorder=recorder)
+        except EdgewardError:
+            recorder.close()
+            raise
+
+
+def _watch(model: Model, installed: _Installed) -> None:
+    """Follow `current` on a daemon thread until the model is closed."""
+    stop = threading.Event()
+
+    def follow(seen: Path) -> None:
+        while not stop.wait(_WATCH_INTERVAL_S):
+            try:
+                current = installed.slots.current()
+                if current != seen:
+                    model.move_to(installed.open())
+                    seen = current
+            except EdgewardError:
+                continue  # not openable yet or any more: stay on the release that works, look again
+
+    thread = threading.Thread(target=follow, args=(installed.slots.current(),), name="edgeward-watch", daemon=True)
+    model.on_close(stop.set)
+    thread.start()
+
+
+def _threads_from_environment() -> int | None:
+    value = os.environ.get("EDGEWARD_THREADS")
+    if not value:
+        return None
+    if not value.isdecimal() or int(value) == 0:
+        raise ConfigError(f"EDGEWARD_THREADS must be a whole number of threads, 1 or more; it is {value!r}.")
+    return int(value)
