@@ -28,7 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
     except EdgewardError as error:
         print(error, file=sys.stderr)
         return 2
-    os.write(answer_to, msgspec.json.encode(answer) + b"\n")
+    if answer is not None:
+        os.write(answer_to, msgspec.json.encode(answer) + b"\n")
     return 0
 
 

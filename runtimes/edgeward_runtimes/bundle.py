@@ -97,7 +97,7 @@ class GoldenSamples:
                 for key in arrays.files:
                     kind, _, name = key.partition("/")
                     groups[kind][name] = arrays[key]
-        except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise BundleError(f"{origin}: golden.npz cannot be read: {error}") from error
         return cls(groups["inputs"], groups["outputs"])
 

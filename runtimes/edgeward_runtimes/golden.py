@@ -59,7 +59,8 @@ def compare(expected: Arrays, actual: Arrays) -> Comparison:
         samples = len(reference)
         left = reference.reshape(samples, -1).astype(np.float64)
         right = output.reshape(samples, -1).astype(np.float64)
-        difference = np.abs(left - right)
+        with np.errstate(invalid="ignore"):
+            difference = np.abs(left - right)
         difference[(left == right) | (np.isnan(left) & np.isnan(right))] = 0.0
         errors.append(float(np.nan_to_num(difference, nan=np.inf).max(initial=0.0)))
         cosines.append(float(_cosine(left, right).min(initial=1.0)))

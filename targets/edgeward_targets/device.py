@@ -70,7 +70,7 @@ class Device:
             return msgspec.json.decode(completed.stdout, type=answer)
         except msgspec.DecodeError as error:
             raise DeviceError(
-                f"{self.url} answered what this edgeward does not understand ({error}). Is its edgeward of this version?"
+                f"{self.url} answered what this edgeward does not understand ({error}). Is it of this version?"
             ) from error
 
     def _refusal(self, completed: Completed) -> InstallError | DeviceError:

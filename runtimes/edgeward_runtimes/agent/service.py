@@ -1,7 +1,8 @@
 """The agent's loop: paho-mqtt's events and the clock in, a Sparkplug session's messages out.
 
 paho's network thread only puts events into a queue, and sets the will before it connects; everything else is
-decided on the main thread, so nothing here needs a lock. The connection is made, and after every loss made again, by paho with jittered back-off.
+decided on the main thread, so nothing here needs a lock. paho makes the connection, and after every loss makes it
+again, with jittered back-off.
 """
 
 import json

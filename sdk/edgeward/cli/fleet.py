@@ -1,0 +1,42 @@
+"""Commands about the fleet: monitor, demo."""
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from edgeward.cli.bundles import Json
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (monitor, demo):
+        app.command()(command)
+
+
+def monitor(
+    config: Annotated[Optional[Path], typer.Option(help="monitor.toml; without it, the defaults.")] = None,
+) -> None:
+    """Watch a fleet: broker, store, REST and the live dashboard.
+
+    Example: edgeward monitor --config monitor.toml
+    """
+    from edgeward.monitor import config as configs
+    from edgeward.monitor import service
+
+    service.run(configs.read(config))
+
+
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="End after the table; else stay up with the dashboard.")] = False,
+    port: Annotated[int, typer.Option(help="The dashboard's port; 0 takes any free one.")] = 8080,
+    folder: Annotated[Optional[Path], typer.Option(help="Keep everything here; else a folder that is removed.")] = None,
+    json: Json = False,
+) -> None:
+    """Train, convert, flash, predict, report and watch: handwritten digits on two devices of this machine.
+
+    Example: edgeward demo
+    """
+    from edgeward.demo import run
+
+    run(once=once, port=port, folder=folder, json=json)

@@ -1,0 +1,38 @@
+"""How the command line speaks: tables and progress to people, one JSON document to scripts."""
+
+from collections.abc import Sequence
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+people = Console()  # answers
+chatter = Console(stderr=True)  # progress and messages: never in the way of an answer
+
+
+def answer_json(document: object) -> None:
+    """Print one JSON document on stdout, alone."""
+    typer.echo(msgspec.json.encode(document).decode())
+
+
+def complain(message: str) -> None:
+    """Print one line on stderr, whole, however narrow the terminal."""
+    chatter.print(Text.assemble(("error: ", "bold red"), " ".join(message.split())), soft_wrap=True)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; columns whose heading ends with a unit or a number sign are aligned right."""
+    grid = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        numeric = column.endswith((" ms", " MB", " s", " kB", "%", "predictions", "errors", "drop"))
+        grid.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        grid.add_row(*row)
+    people.print(grid)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number to so many significant digits, or a dash for none."""
+    return "–" if value is None else f"{value:.{digits}g}"

@@ -1,0 +1,79 @@
+"""`edgeward predict`: from a file to the model's inputs, and from its outputs to something to read."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeward.cli.output import answer_json, chatter, table
+from edgeward.pictures import picture_to_input
+from edgeward_runtimes.binding import Array, Inputs
+from edgeward_runtimes.bundle import Bundle
+from edgeward_runtimes.errors import InputError
+from edgeward_runtimes.loading import load
+from edgeward_runtimes.manifest import Preprocess
+from edgeward_runtimes.model import Model
+
+_SHOWN = 10
+_TOP = 3
+
+
+def run(source: str, input_file: Path, *, engine: str | None, out: Path | None, json: bool) -> None:
+    """Predict and show, or write, the outputs."""
+    with load(source, engine=engine) as model:
+        inputs = _read(input_file, model, _preprocess(source))
+        predicted = model.predict(inputs)
+        outputs = predicted if isinstance(predicted, dict) else {model.outputs[0].name: predicted}
+        chatter.print(f"{model.variant.id}: {model.variant.reason}", style="dim", soft_wrap=True)
+    if out is not None:
+        np.savez_compressed(out, **outputs)  # type: ignore[arg-type]
+        chatter.print(f"wrote {out}")
+    if json:
+        answer_json({"variant": model.variant.id, "outputs": {name: array.tolist() for name, array in outputs.items()}})
+    elif out is None:
+        for name, array in outputs.items():
+            _show(name, array, model.labels)
+
+
+def _preprocess(source: str) -> Preprocess | None:
+    return Bundle.open(source).manifest.preprocess if Path(source).is_file() else None
+
+
+def _read(path: Path, model: Model, preprocess: Preprocess | None) -> Inputs:
+    """Read an .npy, an .npz or a picture as the model's inputs. Raises InputError."""
+    if not path.is_file():
+        raise InputError(f"{path} is not a file. Pass an .npy, an .npz or a picture.")
+    if path.suffix not in (".npy", ".npz"):
+        if len(model.inputs) != 1:
+            raise InputError(f"{path} is one picture, but the model has {len(model.inputs)} inputs. Pass an .npz.")
+        return picture_to_input(path, model.inputs[0], preprocess)
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path} cannot be read as numpy arrays: {error}.") from error
+    if isinstance(loaded, np.ndarray):
+        return _cast(loaded, model.inputs[0].dtype)
+    arrays = {name: loaded[name] for name in loaded.files}
+    if set(arrays) >= {"x"} and len(model.inputs) == 1:
+        return _cast(arrays["x"], model.inputs[0].dtype)
+    return {
+        tensor.name: _cast(arrays[tensor.name], tensor.dtype) for tensor in model.inputs if tensor.name in arrays
+    }
+
+
+def _cast(array: Array, dtype: str) -> Array:
+    """A file's numbers in the model's dtype: what is on disk has often been stored narrower or wider."""
+    return array.astype(dtype, copy=False) if array.dtype.kind in "fiu" else array
+
+
+def _show(name: str, array: npt.NDArray[np.generic], labels: tuple[str, ...] | None) -> None:
+    rows = []
+    for index, row in enumerate(array[:_SHOWN].reshape(min(len(array), _SHOWN), -1)):
+        if array.ndim == 2 and row.size > 1:
+            best = np.argsort(row)[::-1][:_TOP]
+            cells = [f"{labels[i] if labels else f'class {i}'} {row[i]:.3f}" for i in best]
+        else:
+            cells = [" ".join(f"{value:.4g}" for value in row[:8]) + (" …" if row.size > 8 else "")]
+        rows.append((str(index), "  ".join(cells)))
+    rest = f" (first {_SHOWN} of {len(array)})" if len(array) > _SHOWN else ""
+    table(f"{name}{rest}", ("sample", "output"), rows)
