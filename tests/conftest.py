@@ -14,7 +14,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from edgeward_runtimes.home import Home
-
 from tests.builders import write_bundle
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -77,9 +76,7 @@ def multiply_bundle(plugin: Path, tmp_path: Path) -> Callable[..., Path]:
 
     def make(version: str = "1.0.0", variants: dict[str, dict] | None = None, **settings: object) -> Path:
         variants = variants or {"multiply-fp32": settings}
-        artifacts = {
-            name: json.dumps({"factor": 2.0, **each}).encode() for name, each in variants.items()
-        }
+        artifacts = {name: json.dumps({"factor": 2.0, **each}).encode() for name, each in variants.items()}
         path = tmp_path / f"toy-{version}.edge"
         write_bundle(path, version=version, artifacts=artifacts)
         return path

@@ -1,16 +1,31 @@
 """The workflow as functions: convert a trained model, flash the bundle to a device."""
 
 import os
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from edgeward_converters import convert as run_conversion
-from edgeward_converters.events import Event
 from edgeward_runtimes.bundle import Bundle
 from edgeward_runtimes.install.installer import Installed
-from edgeward_runtimes.manifest import Preprocess
 from edgeward_targets.device import Device
+
+
+def convert(source: Any, *, target: str | None = None, **options: Any) -> Bundle:
+    """Convert a trained model to a bundle of variants, each proved against it.
+
+    Args:
+        source: A `.keras` or `.h5` file, or a live keras.Model.
+        target: A target profile's name, or all six variants by default.
+        **options: As `edgeward_converters.convert` takes them: calibration, evaluation, metric, max_drop, variants,
+            name, version, labels, preprocess, seed, report, progress.
+
+    Raises:
+        SourceError: When the source cannot be read.
+        InputError: When the data does not fit it.
+        ConversionError: When no variant is within `max_drop`; it gives each one's reason.
+    """
+    from edgeward_converters import convert as run_conversion
+
+    return run_conversion(source, targets=() if target is None else (target,), **options).bundle
 
 
 def flash(bundle: str | os.PathLike[str] | Bundle, device_url: str) -> Installed:

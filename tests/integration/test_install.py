@@ -35,7 +35,9 @@ def test_install_update_and_rollback_move_the_links(multiply_bundle: Make, home:
     assert (second.replaced, slots.target("previous")) == (first.release, first.release)
     back = rollback(home, "toy")
     assert (back.release, slots.target("current"), slots.target("previous")) == (
-        first.release, first.release, second.release,
+        first.release,
+        first.release,
+        second.release,
     )
     assert [entry.step for entry in slots.entries()][-3:] == ["begin", "switched", "done"]
 

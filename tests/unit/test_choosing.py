@@ -5,7 +5,6 @@ import pytest
 from edgeward_runtimes.choosing import choose, ranking
 from edgeward_runtimes.errors import EngineMissingError, InputError
 from edgeward_runtimes.model import Choice
-
 from tests.builders import bundle_content
 
 ARTIFACTS = {"litert-fp32": b"a", "litert-int8": b"b", "onnxruntime-int8": b"c"}
@@ -38,7 +37,9 @@ def test_the_manifests_order_decides_where_nothing_was_timed() -> None:
 
 def test_what_the_install_measured_here_comes_first() -> None:
     manifest = _manifest(litert_fp32=3.0, litert_int8=1.0, onnxruntime_int8=2.0)
-    installed = Choice("onnxruntime-int8", "onnxruntime", "int8", None, "fastest of 3 that passed on this device (2 ms)")
+    installed = Choice(
+        "onnxruntime-int8", "onnxruntime", "int8", None, "fastest of 3 that passed on this device (2 ms)"
+    )
     assert choose(manifest, _all_here, installed=installed).id == "onnxruntime-int8"
 
 
@@ -46,7 +47,9 @@ def test_the_callers_wish_comes_before_all() -> None:
     installed = Choice("onnxruntime-int8", "onnxruntime", "int8", None, "fastest")
     choice = choose(_manifest(), _all_here, engine="litert", variant="litert-int8", installed=installed)
     assert (choice.id, choice.reason) == ("litert-int8", "variant 'litert-int8' was asked for")
-    assert choose(_manifest(), _all_here, engine="litert").reason.startswith("engine 'litert' was asked for; first of 2")
+    assert choose(_manifest(), _all_here, engine="litert").reason.startswith(
+        "engine 'litert' was asked for; first of 2"
+    )
 
 
 def test_a_missing_engine_is_passed_over_and_said() -> None:

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 import edgeward
 from edgeward_runtimes.home import Home
 from edgeward_runtimes.install import installer
-
 from tests.conftest import wait_for
 
 X = np.array([[1.0, -2.0], [0.5, 3.0], [4.0, 0.0]], dtype=np.float32)

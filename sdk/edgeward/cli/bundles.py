@@ -1,7 +1,7 @@
 """Commands about bundles: convert, inspect, predict, verify, bench, targets."""
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -11,7 +11,7 @@ from edgeward_runtimes.install.result import Trial
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A .edge file.")]
-DeviceOption = Annotated[Optional[str], typer.Option("--device", help="Do it on this device, e.g. local:DIR.")]
+DeviceOption = Annotated[str | None, typer.Option("--device", help="Do it on this device, e.g. local:DIR.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -23,15 +23,15 @@ def register(app: typer.Typer) -> None:
 def convert(
     source: Annotated[Path, typer.Argument(help="A Keras model: .keras, or .h5 (Keras 2 and 3).")],
     out: Annotated[Path, typer.Option("-o", "--out", help="The bundle to write.")],
-    target: Annotated[Optional[list[str]], typer.Option(help="A kind of board; see `edgeward targets`.")] = None,
-    variant: Annotated[Optional[list[str]], typer.Option(help="Only this variant, as ENGINE-PRECISION.")] = None,
-    calibration: Annotated[Optional[Path], typer.Option(help="X.npz: one array per input, or x.")] = None,
-    evaluation: Annotated[Optional[Path], typer.Option(help="XY.npz: inputs as above, and y.")] = None,
+    target: Annotated[list[str] | None, typer.Option(help="A kind of board; see `edgeward targets`.")] = None,
+    variant: Annotated[list[str] | None, typer.Option(help="Only this variant, as ENGINE-PRECISION.")] = None,
+    calibration: Annotated[Path | None, typer.Option(help="X.npz: one array per input, or x.")] = None,
+    evaluation: Annotated[Path | None, typer.Option(help="XY.npz: inputs as above, and y.")] = None,
     metric: Annotated[str, typer.Option(help="What --evaluation measures.")] = "accuracy",
     max_drop: Annotated[float, typer.Option(help="How far a variant may fall below the source model.")] = 0.01,
-    name: Annotated[Optional[str], typer.Option(help="The model's name; by default the file's.")] = None,
+    name: Annotated[str | None, typer.Option(help="The model's name; by default the file's.")] = None,
     version: Annotated[str, typer.Option(help="The release's version.")] = "1.0.0",
-    report: Annotated[Optional[Path], typer.Option(help="A folder for report.html and report.json.")] = None,
+    report: Annotated[Path | None, typer.Option(help="A folder for report.html and report.json.")] = None,
     json: Json = False,
 ) -> None:
     """Convert a trained model to a bundle of variants, each proved against it.
@@ -81,8 +81,8 @@ def inspect(bundle: BundlePath, json: Json = False) -> None:
 def predict(
     source: Annotated[str, typer.Argument(metavar="BUNDLE|NAME", help="A .edge file, or an installed model.")],
     input_file: Annotated[Path, typer.Argument(metavar="INPUT", help="An .npy, an .npz, or a picture.")],
-    engine: Annotated[Optional[str], typer.Option(help="Only this engine.")] = None,
-    out: Annotated[Optional[Path], typer.Option("-o", "--out", help="Write the outputs to this .npz.")] = None,
+    engine: Annotated[str | None, typer.Option(help="Only this engine.")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Write the outputs to this .npz.")] = None,
     json: Json = False,
 ) -> None:
     """Predict with a bundle or an installed model.

@@ -1,7 +1,7 @@
 """Commands about the fleet: monitor, demo."""
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 
 def monitor(
-    config: Annotated[Optional[Path], typer.Option(help="monitor.toml; without it, the defaults.")] = None,
+    config: Annotated[Path | None, typer.Option(help="monitor.toml; without it, the defaults.")] = None,
 ) -> None:
     """Watch a fleet: broker, store, REST and the live dashboard.
 
@@ -30,7 +30,7 @@ def monitor(
 def demo(
     once: Annotated[bool, typer.Option("--once", help="End after the table; else stay up with the dashboard.")] = False,
     port: Annotated[int, typer.Option(help="The dashboard's port; 0 takes any free one.")] = 8080,
-    folder: Annotated[Optional[Path], typer.Option(help="Keep everything here; else a folder that is removed.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Keep everything here; else a folder that is removed.")] = None,
     json: Json = False,
 ) -> None:
     """Train, convert, flash, predict, report and watch: handwritten digits on two devices of this machine.

@@ -20,7 +20,14 @@ def show(bundle: Bundle) -> None:
             f"  source model: {manifest.metric.name} {manifest.metric.value:.4f} on {manifest.metric.samples} samples"
         )
     people.print(f"  {manifest.golden.samples} golden samples\n")
-    columns = ("variant", "quantization", "size kB", manifest.metric.name if manifest.metric else "metric", "p50 ms", "")
+    columns = (
+        "variant",
+        "quantization",
+        "size kB",
+        manifest.metric.name if manifest.metric else "metric",
+        "p50 ms",
+        "",
+    )
     table("Variants", columns, [_row(manifest, variant) for variant in manifest.variants])
     people.print(f"\n{_choice(manifest)}", soft_wrap=True)
 

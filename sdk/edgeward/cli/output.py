@@ -5,8 +5,11 @@ from collections.abc import Sequence
 import msgspec
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
+
+from edgeward_converters.report import Report
 
 people = Console()  # answers
 chatter = Console(stderr=True)  # progress and messages: never in the way of an answer
@@ -36,3 +39,24 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 def number(value: float | None, digits: int = 3) -> str:
     """A number to so many significant digits, or a dash for none."""
     return "–" if value is None else f"{value:.{digits}g}"
+
+
+def show_conversion(report: Report) -> None:
+    """Print a conversion's report as a table."""
+    rows = [
+        (
+            outcome.id,
+            outcome.quantization or "–",
+            "–" if outcome.size_bytes is None else f"{outcome.size_bytes / 1e3:.1f}",
+            "–" if outcome.metric is None else f"{outcome.metric:.4f}",
+            "–" if outcome.drop is None else f"{outcome.drop:+.4f}",
+            number(outcome.latency_ms),
+            "[green]kept[/]" if outcome.kept else f"[yellow]left out:[/] {escape(outcome.reason or '')}",
+        )
+        for outcome in report.variants
+    ]
+    people.print(
+        f"[bold]{report.name}[/] {report.version}: source model {report.metric} {report.source_metric:.4f} "
+        f"on {report.samples} samples"
+    )
+    table("Variants", ("variant", "quantization", "size kB", report.metric, "drop", "p50 ms", ""), rows)

@@ -56,9 +56,7 @@ def _read(path: Path, model: Model, preprocess: Preprocess | None) -> Inputs:
     arrays = {name: loaded[name] for name in loaded.files}
     if set(arrays) >= {"x"} and len(model.inputs) == 1:
         return _cast(arrays["x"], model.inputs[0].dtype)
-    return {
-        tensor.name: _cast(arrays[tensor.name], tensor.dtype) for tensor in model.inputs if tensor.name in arrays
-    }
+    return {tensor.name: _cast(arrays[tensor.name], tensor.dtype) for tensor in model.inputs if tensor.name in arrays}
 
 
 def _cast(array: Array, dtype: str) -> Array:

@@ -70,9 +70,7 @@ def run(*, once: bool, port: int, folder: Path | None, json: bool) -> None:
         if not json:
             output.show_conversion(conversion.report)
         monitor = running.enter_context(MonitorProcess(place / "monitor", http_port=port))
-        devices = [
-            running.enter_context(DemoDevice(name, place / name, monitor.broker_url)) for name in _DEVICES
-        ]
+        devices = [running.enter_context(DemoDevice(name, place / name, monitor.broker_url)) for name in _DEVICES]
         made = _deploy_and_predict(devices, bundle, place / "evaluation.npz")
         outcome = _outcome(conversion, made, _await_reports(monitor.url, made), started)
         if json:
@@ -129,8 +127,7 @@ def _deploy_and_predict(devices: list[DemoDevice], bundle: Path, evaluation: Pat
     with output.chatter.status("predicting the test split on every device …"):
         applications = [device.predict(evaluation) for device in devices]
         return {
-            device.name: device.finish(application)
-            for device, application in zip(devices, applications, strict=True)
+            device.name: device.finish(application) for device, application in zip(devices, applications, strict=True)
         }
 
 
@@ -198,7 +195,17 @@ def _show(outcome: Outcome) -> None:
         )
         for each in outcome.devices
     ]
-    columns = ("device", "", "release", "variant", "made predictions", "shown predictions", "errors", "p50 ms", "p95 ms")
+    columns = (
+        "device",
+        "",
+        "release",
+        "variant",
+        "made predictions",
+        "shown predictions",
+        "errors",
+        "p50 ms",
+        "p95 ms",
+    )
     output.people.print()
     output.table("What the monitor saw", columns, rows)
     output.people.print(

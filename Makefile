@@ -1,0 +1,64 @@
+# Every target makes .venv first when it is not there or the project's dependencies changed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: install demo test lint bench format protobuf constraints system-packages clean
+
+install: $(INSTALLED)  ## Make .venv with everything but PyTorch
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "edgeward needs Python 3.10 or later; name one with: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: install  ## Train, convert, flash, predict, report and watch; stays up with the dashboard in a terminal
+	@if [ -t 1 ]; then $(BIN)/edgeward demo; else $(BIN)/edgeward demo --once; fi
+
+test: install system-packages  ## Run all tests
+	$(BIN)/python -m pytest
+
+lint: install  ## Format, style, types, and who may import whom
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install  ## Time every variant of the demo's model on this machine
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-group-by=group --benchmark-columns=median,iqr,rounds
+
+format: install  ## Format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+protobuf: install  ## Write payload_pb2.py anew from payload.proto (with the oldest protobuf that we support)
+	$(PYTHON) -m venv build/protobuf
+	build/protobuf/bin/pip install --quiet grpcio-tools==1.73.1
+	build/protobuf/bin/python -m grpc_tools.protoc -I runtimes --python_out=runtimes --pyi_out=runtimes \
+		runtimes/edgeward_runtimes/sparkplug/payload.proto
+
+constraints: ## Write constraints.txt anew from a fresh environment with every extra
+	$(PYTHON) -m venv build/constraints
+	build/constraints/bin/pip install --quiet torch==2.13.0 --editable '.[all]'
+	build/constraints/bin/pip freeze --exclude-editable | grep -v '^nvidia-' > constraints.txt
+
+# Tests that need Mosquitto or Chromium install them where they may, and are skipped by name elsewhere.
+system-packages:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		missing=""; \
+		command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || missing="$$missing mosquitto"; \
+		command -v chromium >/dev/null || missing="$$missing chromium"; \
+		if [ -n "$$missing" ]; then \
+			echo "installing$$missing for the tests"; \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+			case "$$missing" in *mosquitto*) service mosquitto stop >/dev/null 2>&1 || true;; esac; \
+		fi; \
+	else \
+		echo "not root on Debian: tests that need mosquitto or chromium are skipped where those are absent"; \
+	fi
+
+clean:  ## Remove the environment and all caches
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,149 @@
+"""From kept variants to a bundle's manifest and files."""
+
+import os
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+
+from edgeward_converters import gate
+from edgeward_converters.data import Arrays
+from edgeward_converters.quantizers import CALIBRATION_SAMPLES
+from edgeward_converters.report import Report, to_html
+from edgeward_converters.variants import Made, Task
+from edgeward_runtimes import bundle as bundles
+from edgeward_runtimes.bundle import GoldenSamples
+from edgeward_runtimes.manifest import (
+    SCHEMA,
+    File,
+    Golden,
+    Manifest,
+    Metric,
+    Preprocess,
+    Provenance,
+    Reference,
+    Statistics,
+    Variant,
+)
+
+_TOOLS = (
+    "edgeward",
+    "tensorflow-cpu",
+    "tensorflow",
+    "keras",
+    "tf2onnx",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "nncf",
+    "ai-edge-litert",
+    "ai-edge-quantizer",
+    "numpy",
+)
+
+
+def assemble(
+    task: Task,
+    report: Report,
+    kept: Sequence[Made],
+    labels: Sequence[str] | None,
+    preprocess: Preprocess | None,
+    seed: int,
+) -> tuple[Manifest, dict[str, bytes]]:
+    """The manifest, and every file that it declares."""
+    contents: dict[str, bytes] = {}
+    variants = tuple(_variant(made, contents) for made in kept)
+    contents["golden.npz"] = GoldenSamples(*task.golden).encode()
+    golden = bundles.declare("golden.npz", contents["golden.npz"])
+    manifest = Manifest(
+        schema=SCHEMA,
+        name=report.name,
+        version=report.version,
+        created=_now(),
+        inputs=task.source.inputs,
+        outputs=task.source.outputs,
+        variants=variants,
+        golden=Golden(
+            path=golden.path,
+            size_bytes=golden.size_bytes,
+            sha256=golden.sha256,
+            samples=_count(task.golden[0]),
+            tolerance={
+                made.outcome.id: gate.tolerance(made.outcome.precision, made.outcome.comparison, task.golden[1])
+                for made in kept
+                if made.outcome.comparison is not None
+            },
+        ),
+        provenance=Provenance(source_sha256=task.source.sha256, tools=_tools(), seed=seed),
+        metric=Metric(name=report.metric, value=report.source_metric, samples=report.samples),
+        labels=None if labels is None else tuple(labels),
+        preprocess=preprocess,
+        reference=_reference(task),
+        attachments=tuple(_attachments(report, labels, contents)),
+    )
+    return manifest, contents
+
+
+def _variant(made: Made, contents: dict[str, bytes]) -> Variant:
+    outcome = made.outcome
+    files = []
+    for file in made.files:
+        path = f"variants/{outcome.id}{file.suffix}"
+        contents[path] = file.read_bytes()
+        files.append(bundles.declare(path, contents[path]))
+    return Variant(
+        id=outcome.id,
+        engine=outcome.engine,
+        precision=outcome.precision,
+        files=tuple(files),
+        size_bytes=sum(file.size_bytes for file in files),
+        metric=outcome.metric,
+        quantization=outcome.quantization,
+        latency_ms=outcome.latency_ms,
+    )
+
+
+def _attachments(report: Report, labels: Sequence[str] | None, contents: dict[str, bytes]) -> list[File]:
+    attached = {"report.html": to_html(report)}
+    if labels is not None:
+        attached["labels.txt"] = "".join(f"{label}\n" for label in labels).encode()
+    contents.update(attached)
+    return [bundles.declare(path, content) for path, content in attached.items()]
+
+
+def _reference(task: Task) -> Reference | None:
+    """Statistics of the calibration data, against which drift is judged on the device."""
+    if task.calibration is None:
+        return None
+    inputs = {name: array[:CALIBRATION_SAMPLES] for name, array in task.calibration.items()}
+    return Reference(inputs=_statistics(inputs), outputs=_statistics(task.golden[1]))
+
+
+def _statistics(arrays: Arrays) -> dict[str, Statistics]:
+    found = {}
+    for name, array in arrays.items():
+        values = array.astype(np.float64).ravel()
+        deciles = np.quantile(values, np.linspace(0, 1, 11))
+        found[name] = Statistics(mean=float(values.mean()), std=float(values.std()), quantiles=tuple(deciles.tolist()))
+    return found
+
+
+def _count(arrays: Arrays) -> int:
+    return len(next(iter(arrays.values())))
+
+
+def _now() -> datetime:
+    """The time, or SOURCE_DATE_EPOCH where a build wants to be reproducible (reproducible-builds.org)."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    return datetime.fromtimestamp(int(epoch), timezone.utc) if epoch else datetime.now(timezone.utc)
+
+
+def _tools() -> dict[str, str]:
+    tools = {}
+    for name in _TOOLS:
+        try:
+            tools[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return tools

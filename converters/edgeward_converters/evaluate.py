@@ -1,0 +1,70 @@
+"""An artifact measured by the very runtime that the device uses. Runs in the worker: engines may crash too."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from edgeward_converters import metrics
+from edgeward_converters.data import Arrays, Labelled
+from edgeward_runtimes.benchmark import measure
+from edgeward_runtimes.golden import Comparison, compare
+from edgeward_runtimes.manifest import Tensor
+from edgeward_runtimes.model import Model
+
+_BATCH = 250
+COSINE = "cosine"
+
+
+class Measured(Struct, frozen=True):
+    """What an artifact does. `metric` is the one asked for, or the mean cosine similarity to the source's outputs."""
+
+    metric: float
+    comparison: Comparison
+    latency_ms: float
+
+
+def measure_artifact(
+    artifact: Path,
+    engine: str,
+    inputs: tuple[Tensor, ...],
+    outputs: tuple[Tensor, ...],
+    golden: tuple[Arrays, Arrays],
+    evaluation: Labelled | None,
+    metric: str,
+) -> Measured:
+    """Open an artifact and measure it. Raises EngineError."""
+    with Model.of(artifact, engine, inputs, outputs) as model:
+        golden_inputs, expected = golden
+        answered = predict_all(model, golden_inputs)
+        if evaluation is None:
+            value = mean_cosine(expected, answered)
+        else:
+            value = metrics.get(metric).score(predict_all(model, evaluation.inputs)[outputs[0].name], evaluation.y)
+        return Measured(value, compare(expected, answered), measure(model, golden_inputs).p50_ms)
+
+
+def predict_all(model: Model, inputs: Arrays) -> dict[str, NDArray[Any]]:
+    """Outputs by name for all samples."""
+    samples = len(next(iter(inputs.values())))
+    parts: dict[str, list[NDArray[Any]]] = {tensor.name: [] for tensor in model.outputs}
+    for start in range(0, samples, _BATCH):
+        predicted = model.predict({name: array[start : start + _BATCH] for name, array in inputs.items()})
+        by_name = predicted if isinstance(predicted, dict) else {model.outputs[0].name: predicted}
+        for name, array in by_name.items():
+            parts[name].append(array)
+    return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+
+
+def mean_cosine(expected: Arrays, actual: Arrays) -> float:
+    """Mean cosine similarity over samples and outputs: 1.0 for the source model itself."""
+    similarities = []
+    for name, reference in expected.items():
+        left = reference.reshape(len(reference), -1).astype(np.float64)
+        right = actual[name].reshape(len(reference), -1).astype(np.float64)
+        norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
+        alike = np.all(left == right, axis=1)
+        similarities.append(np.where(alike, 1.0, np.einsum("ij,ij->i", left, right) / np.maximum(norms, 1e-30)))
+    return float(np.mean(similarities))

@@ -1,0 +1,181 @@
+"""`convert`: describe → answer → make every variant → one bundle of what was kept."""
+
+import re
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+
+from edgeward_converters import data, evaluate, metrics, sources
+from edgeward_converters.assemble import assemble
+from edgeward_converters.data import Arrays
+from edgeward_converters.events import Progress, Started, unheard
+from edgeward_converters.metrics import Metric
+from edgeward_converters.report import Report, to_html, to_json
+from edgeward_converters.sources import Source
+from edgeward_converters.variants import ALL, Made, Task, make, split
+from edgeward_converters.worker import Worker
+from edgeward_runtimes import bundle as bundles
+from edgeward_runtimes.bundle import Bundle
+from edgeward_runtimes.durable import write_atomically
+from edgeward_runtimes.errors import ConversionError
+from edgeward_runtimes.manifest import Manifest, Preprocess, Tensor
+from edgeward_targets import profiles
+
+GOLDEN_SAMPLES = 16
+
+
+class Conversion(Struct, frozen=True):
+    """A finished conversion. The bundle's file lives as long as this object; save it elsewhere to keep it."""
+
+    bundle: Bundle
+    report: Report
+
+
+def convert(
+    source: Any,
+    *,
+    name: str | None = None,
+    version: str = "1.0.0",
+    targets: Iterable[str] = (),
+    variants: Sequence[str] | None = None,
+    calibration: data.Calibration | None = None,
+    evaluation: data.Evaluation | None = None,
+    metric: str = "accuracy",
+    max_drop: float = 0.01,
+    labels: Sequence[str] | None = None,
+    preprocess: Preprocess | None = None,
+    seed: int = 0,
+    report: Path | None = None,
+    progress: Progress = unheard,
+) -> Conversion:
+    """Convert a trained model to a bundle of variants, each proved against it.
+
+    Args:
+        source: A `.keras` or `.h5` file, or a live keras.Model.
+        name: The model's name on devices; by default the file's.
+        version: The release's version.
+        targets: Names of target profiles, whose variants are made; by default all six.
+        variants: Exactly these variants, as `ENGINE-PRECISION`.
+        calibration: Inputs (an .npz path, a dict by input name, or an array), from which int8 ranges are found and golden
+            samples taken. Without it int8 is dynamic.
+        evaluation: Inputs with `y`, as .npz, dict, or `(x, y)`; the metric is measured on them. Without it the metric is
+            the mean cosine similarity to the source's outputs on the golden samples.
+        metric: accuracy, top5_accuracy, mae or mse, of the first output.
+        max_drop: How much worse than the source's a variant's metric may be, in the metric's unit.
+        labels: Class names by index.
+        preprocess: How a picture becomes an input; kept in the manifest.
+        seed: For the golden inputs where no data is given.
+        report: A folder for `report.html` and `report.json`.
+        progress: Called with events as they happen.
+
+    Raises:
+        SourceError: When the source cannot be read.
+        InputError: When the data does not fit it.
+        ConfigError: When a variant, target or metric is unknown.
+        ConversionError: When no variant is kept; it gives each one's reason.
+    """
+    wanted = _wanted(targets, variants)
+    judged_by = metrics.get(metric)
+    with tempfile.TemporaryDirectory(prefix="edgeward-convert-") as temporary, Worker() as worker:
+        folder = Path(temporary)
+        progress(Started(None, "load"))
+        path = sources.keras_file(source, folder)
+        described = worker.run(sources.describe, path, folder)
+        task = _task(worker, described, folder, calibration, evaluation, judged_by, max_drop, seed)
+        made = [make(worker, task, variant_id, progress) for variant_id in wanted]
+        summary = _summary(task, path, name, version, made)
+        if report is not None:
+            _write_report(summary, Path(report))
+        kept = [each for each in made if each.outcome.kept]
+        if not kept:
+            reasons = "; ".join(f"{each.outcome.id}: {each.outcome.reason}" for each in made)
+            raise ConversionError(f"No variant of {summary.name} can be shipped. {reasons}.")
+        manifest, contents = assemble(task, summary, kept, labels, preprocess, seed)
+        return Conversion(_temporary_bundle(manifest, contents), summary)
+
+
+def _wanted(targets: Iterable[str], variants: Sequence[str] | None) -> list[str]:
+    """The variants to make, in order. Raises ConfigError."""
+    if variants is not None:
+        wanted = list(dict.fromkeys(variants))
+        for variant_id in wanted:
+            split(variant_id)
+        return wanted
+    named = [variant_id for target in targets for variant_id in profiles.get(target).variants]
+    return list(dict.fromkeys(named)) or list(ALL)
+
+
+def _task(
+    worker: Worker,
+    source: Source,
+    folder: Path,
+    calibration: data.Calibration | None,
+    evaluation: data.Evaluation | None,
+    metric: Metric,
+    max_drop: float,
+    seed: int,
+) -> Task:
+    """Read the data, and ask the source for its own answers to it."""
+    calibrating = None if calibration is None else data.calibration(calibration, source.inputs)
+    evaluating = None if evaluation is None else data.evaluation(evaluation, source.inputs)
+    given = calibrating or (evaluating.inputs if evaluating else _random_inputs(source.inputs, seed))
+    golden = {name: array[:GOLDEN_SAMPLES] for name, array in given.items()}
+    shared = {
+        "source": source,
+        "folder": folder,
+        "golden": (golden, worker.run(sources.answers, source, golden)),
+        "calibration": calibrating,
+        "evaluation": evaluating,
+        "max_drop": max_drop,
+    }
+    if evaluating is None:
+        return Task(**shared, metric=evaluate.COSINE, source_metric=1.0, higher_is_better=True)
+    answered = worker.run(sources.answers, source, evaluating.inputs)
+    value = metric.score(answered[source.outputs[0].name], evaluating.y)
+    return Task(**shared, metric=metric.name, source_metric=value, higher_is_better=metric.higher_is_better)
+
+
+def _random_inputs(inputs: tuple[Tensor, ...], seed: int) -> Arrays:
+    """Golden inputs where no data is given: standard normal floats, small integers; open axes get 8 elements."""
+    random = np.random.default_rng(seed)
+    arrays: Arrays = {}
+    for tensor in inputs:
+        shape = (GOLDEN_SAMPLES, *(size or 8 for size in tensor.shape[1:]))
+        is_float = np.dtype(tensor.dtype).kind == "f"
+        drawn = random.normal(size=shape) if is_float else random.integers(0, 2, size=shape)
+        arrays[tensor.name] = drawn.astype(tensor.dtype)
+    return arrays
+
+
+def _summary(task: Task, path: Path, name: str | None, version: str, made: Sequence[Made]) -> Report:
+    measured_on = task.evaluation.inputs if task.evaluation else task.golden[0]
+    return Report(
+        name=name or re.sub(r"[^A-Za-z0-9._-]", "-", path.stem).lstrip(".-") or "model",
+        version=version,
+        source=path.name,
+        source_bytes=path.stat().st_size,
+        metric=task.metric,
+        source_metric=task.source_metric,
+        samples=len(next(iter(measured_on.values()))),
+        max_drop=task.max_drop,
+        variants=tuple(each.outcome for each in made),
+    )
+
+
+def _write_report(summary: Report, folder: Path) -> None:
+    write_atomically(folder / "report.json", to_json(summary))
+    write_atomically(folder / "report.html", to_html(summary))
+
+
+def _temporary_bundle(manifest: Manifest, contents: dict[str, bytes]) -> Bundle:
+    """Write the bundle into a folder that goes when the bundle object does."""
+    folder = Path(tempfile.mkdtemp(prefix="edgeward-bundle-"))
+    bundle = bundles.write(folder / f"{manifest.name}.edge", manifest, contents)
+    weakref.finalize(bundle, shutil.rmtree, folder, ignore_errors=True)
+    return bundle

@@ -1,0 +1,129 @@
+"""A process for foreign code: converters and quantizers may crash natively, and only their own variant falls.
+
+The parent sends a function and its arguments, the worker answers with the result or the error. The worker stays warm
+between jobs, so TensorFlow is imported once. When it dies, the job gets a WorkerCrashError with the signal's name and
+the next job a fresh worker. What libraries print goes to a log, never to our stdout.
+
+The worker is `python -m edgeward_converters.worker`, not multiprocessing's: that would import the user's own script again.
+Messages are pickled, between these two processes of one user alone.
+"""
+
+import faulthandler
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ParamSpec, TypeVar, cast
+
+from edgeward_runtimes.errors import ConversionError, EdgewardError, WorkerCrashError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "KERAS_BACKEND": "tensorflow", "TQDM_DISABLE": "1", "CUDA_VISIBLE_DEVICES": "-1"}
+_LOG_TAIL = 400
+
+
+class Worker:
+    """Runs functions in another process, one at a time."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection[Any, Any] | None = None
+        self._log = tempfile.NamedTemporaryFile(prefix="edgeward-worker-", suffix=".log")  # noqa: SIM115
+
+    def run(self, function: Callable[P, R], *arguments: P.args, **options: P.kwargs) -> R:
+        """Call a module's function in the worker and return its result.
+
+        Raises:
+            WorkerCrashError: When the worker died of it; the message names the signal.
+            ConversionError: When the function raised; EdgewardErrors come through as they are.
+        """
+        connection = self._running()
+        try:
+            connection.send((function, arguments, options))
+            succeeded, answer = connection.recv()
+        except (EOFError, ConnectionError):
+            raise WorkerCrashError(self._obituary()) from None
+        if succeeded:
+            return cast(R, answer)
+        if isinstance(answer, EdgewardError):
+            raise answer
+        raise ConversionError(answer)
+
+    def close(self) -> None:
+        """End the worker."""
+        self._stop()
+        self._log.close()
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _running(self) -> "Connection[Any, Any]":
+        if self._connection is None:
+            ours, theirs = socket.socketpair()
+            with theirs:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", __name__, str(theirs.fileno())],
+                    env={**os.environ, **_QUIET, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    stdout=self._log,
+                    stderr=self._log,
+                )
+            self._connection = Connection(ours.detach())
+        return self._connection
+
+    def _obituary(self) -> str:
+        code = self._process.wait() if self._process is not None else 0
+        self._stop()
+        cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        lines = Path(self._log.name).read_text(errors="replace")[-_LOG_TAIL:].strip().splitlines()
+        last = f"; it last said: {lines[-1]}" if lines else ""
+        return f"a native crash ({cause}) in the worker process{last}"
+
+    def _stop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+def _serve(connection: "Connection[Any, Any]") -> None:
+    """The worker's side: answer until the parent is gone."""
+    while True:
+        try:
+            function, arguments, options = connection.recv()
+        except EOFError:
+            return
+        try:
+            answer = (True, function(*arguments, **options))
+        except EdgewardError as error:
+            answer = (False, error)
+        except Exception as error:  # foreign code raises whatever it likes
+            answer = (False, _one_line(error))
+        connection.send(answer)
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}{'…' if len(text) > 300 else ''}"
+
+
+if __name__ == "__main__":
+    faulthandler.enable()
+    _serve(Connection(int(sys.argv[1])))
