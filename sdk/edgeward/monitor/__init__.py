@@ -1,0 +1,9 @@
+"""The fleet's server: a Sparkplug host that stores what agents report, and shows it.
+
+broker     the embedded MQTT broker, where none is given by URL
+host       the Sparkplug host's state: messages in, updates and requests out (pure)
+ingest     its process: MQTT in, batched transactions out
+schema     the tables; store writes them, queries reads them
+api        REST, /metrics and the dashboard on one port
+service    starts and supervises all of it; `process` runs that from another program
+"""

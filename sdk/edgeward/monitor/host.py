@@ -1,0 +1,176 @@
+"""The host's side of Sparkplug sessions, as a pure state machine: messages in, updates and requests out.
+
+Rules kept here (specification 3.0, sections 5 and 6):
+
+- A birth names metrics and gives their aliases; data are read by them. Data of a node or model whose birth was not seen
+  (we have just started) ask for a rebirth.
+- seq rises by one, modulo 256, over a node's births and data; a gap means loss, and asks for a rebirth.
+- An NDEATH counts only with the bdSeq of the latest NBIRTH: a will of an older connection may come late.
+- A rebirth is asked for once in a while, not once a message.
+- Whatever cannot be understood is counted and dropped; nothing that is received raises.
+"""
+
+from collections.abc import Mapping
+
+from msgspec import Struct, field
+
+from edgeward_runtimes.latency import counters
+from edgeward_runtimes.latency.counters import Counters
+from edgeward_runtimes.sparkplug import codec, metrics
+from edgeward_runtimes.sparkplug.codec import Metric, Payload, Value
+from edgeward_runtimes.sparkplug.topics import Topic
+
+REBIRTH_EVERY_S = 5.0
+
+
+class NodeSeen(Struct, frozen=True):
+    """A device told of itself; `values` are metrics by name. A birth tells all of them."""
+
+    fleet: str
+    device: str
+    at: float
+    is_birth: bool
+    values: Mapping[str, Value]
+
+
+class NodeDied(Struct, frozen=True):
+    """A device went offline."""
+
+    fleet: str
+    device: str
+    at: float
+
+
+class ModelSeen(Struct, frozen=True):
+    """A device told of a model; `totals` are its cumulative counters, as far as they were said."""
+
+    fleet: str
+    device: str
+    model: str
+    at: float
+    values: Mapping[str, Value]
+    totals: tuple[Counters, ...]
+
+
+class ModelDied(Struct, frozen=True):
+    """A model is no longer on a device; what it counted stays."""
+
+    fleet: str
+    device: str
+    model: str
+    at: float
+
+
+class RebirthWanted(Struct, frozen=True):
+    """Ask the device to tell everything again."""
+
+    fleet: str
+    device: str
+
+
+class Dropped(Struct, frozen=True):
+    """A message was not understood."""
+
+    reason: str
+
+
+Update = NodeSeen | NodeDied | ModelSeen | ModelDied | RebirthWanted | Dropped
+
+
+class _Node(Struct):
+    """What is known of one device's session."""
+
+    bd_seq: int | None = None
+    last_seq: int | None = None
+    names: dict[int, str] = field(default_factory=dict)  # by alias, of the node and all its models
+    models: set[str] = field(default_factory=set)
+    born: bool = False
+    rebirth_asked_at: float = float("-inf")
+
+
+class HostState:
+    """All sessions of one host."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[tuple[str, str], _Node] = {}
+
+    def receive(self, topic: str, content: bytes, at: float) -> list[Update]:
+        """Take one message as it came from the broker; `at` is Unix seconds."""
+        try:
+            where = Topic.parse(topic)
+            payload = codec.decode(content)
+        except ValueError as error:
+            return [Dropped(str(error))]
+        if where.kind in ("NCMD", "DCMD"):
+            return []
+        node = self._nodes.setdefault((where.fleet, where.device), _Node())
+        match where.kind:
+            case "NBIRTH":
+                return self._node_birth(node, where, payload, at)
+            case "NDEATH":
+                return self._node_death(node, where, payload, at)
+            case _:
+                return self._numbered(node, where, payload, at)
+
+    def _node_birth(self, node: _Node, where: Topic, payload: Payload, at: float) -> list[Update]:
+        values = {metric.name: metric.value for metric in payload.metrics if metric.name}
+        bd_seq = values.pop(metrics.BDSEQ, None)
+        if payload.seq is None or not isinstance(bd_seq, int):
+            return [Dropped(f"NBIRTH of {where.fleet}/{where.device} without seq or {metrics.BDSEQ}")]
+        node.bd_seq, node.last_seq, node.born = bd_seq, payload.seq, True
+        node.models, node.names = set(), _aliases(payload)
+        return [NodeSeen(where.fleet, where.device, at, True, values)]
+
+    def _node_death(self, node: _Node, where: Topic, payload: Payload, at: float) -> list[Update]:
+        bd_seq = next((metric.value for metric in payload.metrics if metric.name == metrics.BDSEQ), None)
+        if node.bd_seq is not None and bd_seq != node.bd_seq:
+            return []  # the will of a connection that has been replaced
+        node.born = False
+        return [NodeDied(where.fleet, where.device, at)]
+
+    def _numbered(self, node: _Node, where: Topic, payload: Payload, at: float) -> list[Update]:
+        """NDATA, DBIRTH, DDATA or DDEATH."""
+        if payload.seq is None:
+            return [Dropped(f"{where.kind} of {where.fleet}/{where.device} without seq")]
+        if not node.born:
+            return self._ask_for_rebirth(node, where, at)
+        expected = ((node.last_seq or 0) + 1) % 256
+        node.last_seq = payload.seq
+        requests = [] if payload.seq == expected else self._ask_for_rebirth(node, where, at)
+        return [*requests, *self._content(node, where, payload, at)]
+
+    def _content(self, node: _Node, where: Topic, payload: Payload, at: float) -> list[Update]:
+        fleet, device, model = where.fleet, where.device, where.model
+        if where.kind == "DBIRTH" and model is not None:
+            node.models.add(model)
+            node.names.update(_aliases(payload))
+        values = _by_name(payload.metrics, node.names)
+        if model is None:
+            return [NodeSeen(fleet, device, at, False, values)]
+        if where.kind == "DDEATH":
+            node.models.discard(model)
+            return [ModelDied(fleet, device, model, at)]
+        if model not in node.models:
+            return self._ask_for_rebirth(node, where, at)
+        try:
+            packed = values.pop(metrics.COUNTERS, None)
+            totals = tuple(counters.unpack(packed)) if isinstance(packed, bytes) else ()
+        except ValueError as error:
+            return [Dropped(f"{fleet}/{device}/{model}: {error}")]
+        return [ModelSeen(fleet, device, model, at, values, totals)]
+
+    def _ask_for_rebirth(self, node: _Node, where: Topic, at: float) -> list[Update]:
+        if at - node.rebirth_asked_at < REBIRTH_EVERY_S:
+            return []
+        node.rebirth_asked_at = at
+        return [RebirthWanted(where.fleet, where.device)]
+
+
+def _aliases(payload: Payload) -> dict[int, str]:
+    return {metric.alias: metric.name for metric in payload.metrics if metric.alias is not None and metric.name}
+
+
+def _by_name(found: tuple[Metric, ...], names: Mapping[int, str]) -> dict[str, Value]:
+    """Values by metric name; those with an alias that no birth gave are left out."""
+    named = ((metric.name or names.get(-1 if metric.alias is None else metric.alias), metric) for metric in found)
+    return {name: metric.value for name, metric in named if name}

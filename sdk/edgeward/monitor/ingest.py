@@ -1,0 +1,168 @@
+"""The ingest process: from the broker into the store, `python -m edgeward.monitor.ingest CONFIG-AS-JSON`.
+
+paho's thread only queues what arrives. The main thread takes what has come, up to a batch, runs it through the host's
+state, writes it in one transaction, and then asks for the rebirths wanted.
+"""
+
+import json
+import logging
+import queue
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+import msgspec
+import paho.mqtt.client as mqtt
+from msgspec import Struct
+from paho.mqtt.enums import CallbackAPIVersion
+from sqlalchemy.exc import SQLAlchemyError
+
+from edgeward.monitor import queries, store
+from edgeward.monitor.config import MonitorConfig
+from edgeward.monitor.host import HostState, RebirthWanted, Update
+from edgeward_runtimes.agent.config import broker_address
+from edgeward_runtimes.errors import EdgewardError
+from edgeward_runtimes.sparkplug import codec, metrics
+from edgeward_runtimes.sparkplug.codec import DataType, Metric, Payload
+from edgeward_runtimes.sparkplug.topics import NAMESPACE, Topic, host_state
+
+_log = logging.getLogger("edgeward.ingest")
+_BATCH = 500
+_BATCH_WITHIN_S = 0.2
+_QUEUE_LIMIT = 100_000
+_KEEP_ALIVE_S = 10
+
+_REBIRTH = codec.encode(Payload(metrics=(Metric(name=metrics.REBIRTH, datatype=DataType.BOOLEAN, value=True),)))
+
+
+class Arrived(Struct, frozen=True):
+    """A message as it came."""
+
+    topic: str
+    payload: bytes
+    at: float
+
+
+class Ingest:
+    """One ingest worker."""
+
+    def __init__(self, config: MonitorConfig) -> None:
+        self._config = config
+        self._engine = store.open_engine(config.store.url)
+        self._host = HostState()
+        self._arrived: queue.Queue[Arrived] = queue.Queue(_QUEUE_LIMIT)
+        self._stopping = False
+        self._connected_at = 0
+        self._client = self._make_client()
+
+    def stop(self) -> None:
+        """Ask the loop to end; safe from a signal handler."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Ingest until stopped."""
+        address = broker_address(self._config.broker.url)
+        self._client.connect_async(address.host, address.port, keepalive=_KEEP_ALIVE_S)
+        self._client.loop_start()
+        while not self._stopping:
+            updates: list[Update] = []
+            for message in self._take_batch():
+                updates += self._host.receive(message.topic, message.payload, message.at)
+            if updates:
+                self._write(updates)
+            for update in updates:
+                if isinstance(update, RebirthWanted):
+                    self._ask_for_rebirth(update.fleet, update.device)
+        self._client.publish(*self._state(online=False), qos=1, retain=True).wait_for_publish(2.0)
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _take_batch(self) -> list[Arrived]:
+        """What has come, after the first message for a short while more."""
+        try:
+            batch = [self._arrived.get(timeout=_BATCH_WITHIN_S)]
+        except queue.Empty:
+            return []
+        deadline = time.monotonic() + _BATCH_WITHIN_S
+        while len(batch) < _BATCH and (left := deadline - time.monotonic()) > 0:
+            try:
+                batch.append(self._arrived.get(timeout=left))
+            except queue.Empty:
+                break
+        return batch
+
+    def _write(self, updates: list[Update]) -> None:
+        """Write a batch; should the store fail, try again until it works: totals are cumulative, but births are not."""
+        while not self._stopping:
+            try:
+                store.apply(self._engine, updates)
+            except SQLAlchemyError as error:
+                _log.error("the store cannot be written, trying again: %s", " ".join(str(error).split())[:200])
+                time.sleep(1.0)
+            else:
+                return
+
+    def _ask_for_rebirth(self, fleet: str, device: str) -> None:
+        self._client.publish(str(Topic(fleet, "NCMD", device)), _REBIRTH, qos=0)
+
+    def _state(self, *, online: bool) -> tuple[str, str]:
+        """Our STATE topic and payload; birth and will of one connection carry one timestamp (section 5.17)."""
+        payload = {"online": online, "timestamp": self._connected_at}
+        return host_state(self._config.host_id), json.dumps(payload)
+
+    def _make_client(self) -> mqtt.Client:
+        client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=f"edgeward-host-{self._config.host_id}")
+        address = broker_address(self._config.broker.url)
+        if address.user is not None:
+            client.username_pw_set(address.user, address.password)
+        client.reconnect_delay_set(min_delay=1, max_delay=15)
+        client.on_pre_connect = lambda client, userdata: self._before_connecting(client)
+        client.on_connect = self._on_connect
+        client.on_message = lambda client, userdata, message: self._arrived.put(
+            Arrived(message.topic, bytes(message.payload), time.time())
+        )
+        return client
+
+    def _before_connecting(self, client: mqtt.Client) -> None:
+        self._connected_at = int(time.time() * 1000)
+        client.will_set(*self._state(online=False), qos=1, retain=True)
+
+    def _on_connect(self, client: mqtt.Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
+        if reason.is_failure:
+            _log.error("the broker %s refused us: %s", self._config.broker.url, reason)
+            return
+        _log.info("connected to %s", self._config.broker.url)
+        # Topics of the namespace by type: STATE messages, ours among them, are not for the host's state machine.
+        kinds = ("NBIRTH", "NDATA", "NDEATH", "DBIRTH", "DDATA", "DDEATH")
+        levels = {"N": "+", "D": "+/+"}
+        client.subscribe([(f"{NAMESPACE}/+/{kind}/{levels[kind[0]]}", 1) for kind in kinds])
+        client.publish(*self._state(online=True), qos=1, retain=True)
+        for fleet, device in queries.known_nodes(self._engine):
+            self._ask_for_rebirth(fleet, device)
+
+
+def main() -> int:
+    """Run until SIGTERM or SIGINT."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        ingest = Ingest(msgspec.json.decode(sys.argv[1], type=MonitorConfig))
+    except EdgewardError as error:
+        print(error, file=sys.stderr)
+        return 2
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ingest.stop())
+    threading.Thread(target=_stop_with_parent, args=(ingest,), daemon=True).start()
+    ingest.run()
+    return 0
+
+
+def _stop_with_parent(ingest: Ingest) -> None:
+    """The monitor holds the other end of our stdin: it closes when the monitor dies, however it dies."""
+    sys.stdin.buffer.read()
+    ingest.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
