@@ -1,7 +1,7 @@
 """A third-party engine, as a plug-in package would bring it: it multiplies by a number written in the artifact.
 
-The artifact is JSON: `{"factor": 2.0, "batch": 4, "scale": 0.5, "zero_point": 3, "sleep_s": 0.1, "fail": "why", "crash": true}`;
-all but the factor are optional.
+The artifact is JSON: `{"factor": 2.0, "batch": 4, "scale": 0.5, "zero_point": 3, "sleep_s": 0.1, "fail": "why",
+"crash": true}`; all but the factor are optional.
 """
 
 import json

@@ -62,10 +62,10 @@ def convert(
         version: The release's version.
         targets: Names of target profiles, whose variants are made; by default all six.
         variants: Exactly these variants, as `ENGINE-PRECISION`.
-        calibration: Inputs (an .npz path, a dict by input name, or an array), from which int8 ranges are found and golden
-            samples taken. Without it int8 is dynamic.
-        evaluation: Inputs with `y`, as .npz, dict, or `(x, y)`; the metric is measured on them. Without it the metric is
-            the mean cosine similarity to the source's outputs on the golden samples.
+        calibration: Inputs (an .npz path, a dict by input name, or an array), from which int8 ranges are found and
+            golden samples taken. Without it int8 is dynamic.
+        evaluation: Inputs with `y`, as .npz, dict, or `(x, y)`; the metric is measured on them. Without it the metric
+            is the mean cosine similarity to the source's outputs on the golden samples.
         metric: accuracy, top5_accuracy, mae or mse, of the first output.
         max_drop: How much worse than the source's a variant's metric may be, in the metric's unit.
         labels: Class names by index.
@@ -126,19 +126,22 @@ def _task(
     evaluating = None if evaluation is None else data.evaluation(evaluation, source.inputs)
     given = calibrating or (evaluating.inputs if evaluating else _random_inputs(source.inputs, seed))
     golden = {name: array[:GOLDEN_SAMPLES] for name, array in given.items()}
-    shared = {
-        "source": source,
-        "folder": folder,
-        "golden": (golden, worker.run(sources.answers, source, golden)),
-        "calibration": calibrating,
-        "evaluation": evaluating,
-        "max_drop": max_drop,
-    }
-    if evaluating is None:
-        return Task(**shared, metric=evaluate.COSINE, source_metric=1.0, higher_is_better=True)
-    answered = worker.run(sources.answers, source, evaluating.inputs)
-    value = metric.score(answered[source.outputs[0].name], evaluating.y)
-    return Task(**shared, metric=metric.name, source_metric=value, higher_is_better=metric.higher_is_better)
+    name, source_metric, higher_is_better = evaluate.COSINE, 1.0, True
+    if evaluating is not None:
+        answered = worker.run(sources.answers, source, evaluating.inputs)
+        name, higher_is_better = metric.name, metric.higher_is_better
+        source_metric = metric.score(answered[source.outputs[0].name], evaluating.y)
+    return Task(
+        source=source,
+        folder=folder,
+        golden=(golden, worker.run(sources.answers, source, golden)),
+        calibration=calibrating,
+        evaluation=evaluating,
+        metric=name,
+        source_metric=source_metric,
+        higher_is_better=higher_is_better,
+        max_drop=max_drop,
+    )
 
 
 def _random_inputs(inputs: tuple[Tensor, ...], seed: int) -> Arrays:

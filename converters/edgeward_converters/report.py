@@ -14,7 +14,7 @@ _COLOURS = {"litert": "#2563eb", "onnxruntime": "#d97706", "openvino": "#7c3aed"
 
 
 class Outcome(Struct, frozen=True):
-    """One variant. `drop` is how much worse its metric is than the source's; `reason` says why it is not in the bundle."""
+    """One variant. `drop` is how much worse its metric is than the source's; `reason` says why it was left out."""
 
     id: str
     engine: str
@@ -73,7 +73,7 @@ def _picture(report: Report) -> str:
         for each in measured:
             axes.scatter(
                 (each.size_bytes or 0) / 1e3,
-                each.metric,
+                each.metric or 0.0,
                 s=40 + 160 * min(1.0, each.latency_ms or 0.0),
                 color=_COLOURS.get(each.engine, "#0f766e"),
                 alpha=0.85 if each.kept else 0.3,

@@ -1,8 +1,8 @@
 """What the user trained: recognized, described, and asked for its own answers.
 
-Today Keras 3 models: `.keras` files, `.h5` files (also those that Keras 2 wrote), and live `keras.Model` objects. `describe`
-and `answers` import TensorFlow and run in the worker; what they leave behind for all exporters is a SavedModel
-whose signature takes and gives the tensors under the names that the bundle's manifest will have.
+Today Keras 3 models: `.keras` files, `.h5` files (also those that Keras 2 wrote), and live `keras.Model` objects.
+`describe` and `answers` import TensorFlow and run in the worker; what they leave behind for all exporters is a
+SavedModel whose signature takes and gives the tensors under the names that the bundle's manifest will have.
 """
 
 import hashlib

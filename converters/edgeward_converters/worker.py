@@ -4,8 +4,8 @@ The parent sends a function and its arguments, the worker answers with the resul
 between jobs, so TensorFlow is imported once. When it dies, the job gets a WorkerCrashError with the signal's name and
 the next job a fresh worker. What libraries print goes to a log, never to our stdout.
 
-The worker is `python -m edgeward_converters.worker`, not multiprocessing's: that would import the user's own script again.
-Messages are pickled, between these two processes of one user alone.
+The worker is `python -m edgeward_converters.worker`, not multiprocessing's: that would import the user's own script
+again. Messages are pickled, between these two processes of one user alone.
 """
 
 import faulthandler

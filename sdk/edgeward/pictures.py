@@ -29,8 +29,8 @@ def picture_to_input(path: Path, tensor: Tensor, preprocess: Preprocess | None) 
             pixels = np.asarray(picture.convert(_MODES[channels]).resize((width, height), Image.Resampling.BILINEAR))
     except (UnidentifiedImageError, OSError) as error:
         raise InputError(f"{path} cannot be read as a picture: {error}.") from error
-    values = pixels.reshape(height, width, channels).astype(np.float32)
-    values = (values * preprocess.scale - np.float32(preprocess.mean)) / np.float32(preprocess.std)
+    mean, std = np.asarray(preprocess.mean, np.float32), np.asarray(preprocess.std, np.float32)
+    values = (pixels.reshape(height, width, channels).astype(np.float32) * np.float32(preprocess.scale) - mean) / std
     if channels_first:
         values = values.transpose(2, 0, 1)
     return np.ascontiguousarray(values[None]).astype(tensor.dtype)

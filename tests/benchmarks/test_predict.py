@@ -1,4 +1,4 @@
-"""How long `predict` takes by variant, and what counting costs. `make bench` prints the table; `make test` runs each once."""
+"""How long `predict` takes by variant, and what counting costs: `make bench` prints it, `make test` runs each once."""
 
 from pathlib import Path
 

@@ -82,7 +82,7 @@ def test_an_engine_that_crashes_natively_fails_its_variant_alone(multiply_bundle
 def test_a_release_that_passes_nowhere_is_not_installed(multiply_bundle: Make, home: Home) -> None:
     good = install(home, multiply_bundle("1.0.0")).release
     variants = {"multiply-wrong": {"factor": 5.0}, "elsewhere-fp32": {}}
-    with pytest.raises(SelfTestError, match="multiply-wrong: differs .* elsewhere-fp32: no engine 'elsewhere'"):
+    with pytest.raises(SelfTestError, match=r"multiply-wrong: differs .* elsewhere-fp32: no engine 'elsewhere'"):
         install(home, multiply_bundle("1.1.0", variants=variants))
     slots = Slots(home, "toy")
     assert (slots.target("current"), slots.target("previous"), _releases(slots)) == (good, None, {good})
@@ -101,7 +101,7 @@ def test_a_damaged_bundle_touches_nothing(multiply_bundle: Make, home: Home) -> 
 def test_a_full_disk_leaves_the_device_as_it_was(multiply_bundle: Make, home: Home, monkeypatch) -> None:
     good = install(home, multiply_bundle("1.0.0")).release
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 100, 0))
-    with pytest.raises(InstallError, match="are free. Make room"):
+    with pytest.raises(InstallError, match=r"are free\. Make room"):
         install(home, multiply_bundle("1.1.0"))
     assert Slots(home, "toy").target("current") == good
     assert _releases(Slots(home, "toy")) == {good}

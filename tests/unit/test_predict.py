@@ -158,7 +158,7 @@ def test_an_artifact_that_its_engine_cannot_open_is_an_engine_error(plugin: Path
 
 
 def test_a_name_that_is_not_installed_says_how_to_install(home: Home) -> None:
-    with pytest.raises(edgeward.InstallError, match="No model 'toy' is installed .* edgeward flash"):
+    with pytest.raises(edgeward.InstallError, match=r"No model 'toy' is installed .* edgeward flash"):
         edgeward.load("toy")
 
 
@@ -179,6 +179,6 @@ def test_a_watching_model_moves_to_a_new_release_and_back(multiply_bundle: Make,
         np.testing.assert_array_equal(model.predict(X), X * 2)
         # Within the golden tolerance of 1e-3 on values up to 14, but distinguishable.
         installer.install(home, multiply_bundle("1.1.0", factor=2.00005))
-        wait_for(lambda: (model.predict(X) != X * 2).any(), "the new release")
+        wait_for(lambda: np.any(model.predict(X) != X * 2), "the new release")
         installer.rollback(home, "toy")
-        wait_for(lambda: (model.predict(X) == X * 2).all(), "the old release")
+        wait_for(lambda: np.array_equal(model.predict(X), X * 2), "the old release")

@@ -3,6 +3,7 @@
 Names in brackets are the specification's assertion ids (Sparkplug 3.0, chapter 12).
 """
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -60,10 +61,8 @@ def test_the_codec_loses_nothing(payload: Payload) -> None:
 
 @given(st.binary(max_size=200))
 def test_garbage_is_a_value_error_or_a_payload(garbage: bytes) -> None:
-    try:
+    with contextlib.suppress(ValueError):
         assert isinstance(codec.decode(garbage), Payload)
-    except ValueError:
-        pass
 
 
 def test_the_generated_module_is_that_of_the_proto_file(tmp_path: Path) -> None:

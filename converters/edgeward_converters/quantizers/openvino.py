@@ -1,7 +1,7 @@
 """OpenVINO int8 by NNCF: post-training quantization with bias correction, or of the weights alone.
 
-OpenVINO's CPU plugin quantizes no activations of convolutions while running, so without calibration data only the weights
-are in int8, and `weights` is what the manifest says.
+OpenVINO's CPU plugin quantizes no activations of convolutions while running, so without calibration data only the
+weights are in int8, and `weights` is what the manifest says.
 """
 
 from pathlib import Path

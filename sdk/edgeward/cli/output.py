@@ -1,5 +1,6 @@
 """How the command line speaks: tables and progress to people, one JSON document to scripts."""
 
+import sys
 from collections.abc import Sequence
 
 import msgspec
@@ -11,7 +12,9 @@ from rich.text import Text
 
 from edgeward_converters.report import Report
 
-people = Console()  # answers
+# Into a file or a pipe there is no terminal whose width would have to be kept.
+_WIDTH = None if sys.stdout.isatty() else 160
+people = Console(width=_WIDTH)  # answers
 chatter = Console(stderr=True)  # progress and messages: never in the way of an answer
 
 

@@ -2,8 +2,8 @@
 
     python -m edgeward.demo.application EVALUATION.npz [--every SECONDS]
 
-Predicts each picture once and prints one JSON line with what it did; with `--every` it goes on over and over, one picture
-per that many seconds, until it is told to stop.
+Predicts each picture once and prints one JSON line with what it did; with `--every` it goes on over and over, one
+picture per that many seconds, until it is told to stop.
 """
 
 import argparse
@@ -29,9 +29,11 @@ def main() -> None:
             for index in itertools.cycle(range(len(pictures))):
                 model.predict(pictures[index : index + 1])
                 time.sleep(options.every)
-        answers = [model.predict(pictures[index : index + 1]) for index in range(len(pictures))]
-        correct = int((np.concatenate(answers).argmax(axis=1) == labels).sum())
-        print(json.dumps({"predictions": len(answers), "correct": correct, "variant": model.variant.id}))
+        correct = 0
+        for index, label in enumerate(labels):
+            answer = np.asarray(model.predict(pictures[index : index + 1]))
+            correct += int(answer.argmax() == label)
+        print(json.dumps({"predictions": len(labels), "correct": correct, "variant": model.variant.id}))
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ class VariantOutcome(Struct, frozen=True):
     """One variant of the bundle."""
 
     id: str
-    size_bytes: int
+    size_bytes: int | None
     metric: float | None
     latency_ms: float | None
     kept: bool

@@ -4,6 +4,7 @@ paho's thread only queues what arrives. The main thread takes what has come, up 
 state, writes it in one transaction, and then asks for the rebirths wanted.
 """
 
+import contextlib
 import json
 import logging
 import queue
@@ -33,6 +34,7 @@ _BATCH = 500
 _BATCH_WITHIN_S = 0.2
 _QUEUE_LIMIT = 100_000
 _KEEP_ALIVE_S = 10
+_FAREWELL_S = 2.0
 
 _REBIRTH = codec.encode(Payload(metrics=(Metric(name=metrics.REBIRTH, datatype=DataType.BOOLEAN, value=True),)))
 
@@ -75,7 +77,10 @@ class Ingest:
             for update in updates:
                 if isinstance(update, RebirthWanted):
                     self._ask_for_rebirth(update.fleet, update.device)
-        self._client.publish(*self._state(online=False), qos=1, retain=True).wait_for_publish(2.0)
+        if self._client.is_connected():
+            farewell = self._client.publish(*self._state(online=False), qos=1, retain=True)
+            with contextlib.suppress(RuntimeError, ValueError):  # the broker may go at this very moment
+                farewell.wait_for_publish(_FAREWELL_S)
         self._client.disconnect()
         self._client.loop_stop()
 

@@ -1,7 +1,7 @@
 """`/metrics`: the fleet as Prometheus reads it.
 
-Latencies are classic histograms with bounds at powers of two, each the sum of sixteen of our buckets, so nothing is lost but
-resolution. Totals are over all releases and epochs and never fall.
+Latencies are classic histograms with bounds at powers of two, each the sum of sixteen of our buckets, so nothing is
+lost but resolution. Totals are over all releases and epochs and never fall.
 """
 
 from collections.abc import Iterator

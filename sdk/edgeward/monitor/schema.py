@@ -1,7 +1,7 @@
 """The monitor's tables. Times are Unix seconds; minutes are Unix seconds at the minute's start.
 
-`counters` is the truth: cumulative totals per (device, model, release, epoch), of which the larger always wins. `latency` and
-`health` are series by the minute in which something arrived, for charts.
+`counters` is the truth: cumulative totals per (device, model, release, epoch), of which the larger always wins.
+`latency` and `health` are series by the minute in which something arrived, for charts.
 """
 
 from sqlalchemy import Boolean, Column, Float, Integer, LargeBinary, MetaData, String, Table

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import signal
 import socket
 import subprocess
 import sys
@@ -37,7 +38,10 @@ def run(config: MonitorConfig) -> None:
         with _ingesting(config):
             print(f"dashboard: http://{config.http.host}:{config.http.port}", file=sys.stderr, flush=True)
             server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
-            server.run(sockets=[web])  # returns after SIGTERM or SIGINT
+            # uvicorn stops at these signals, and then raises them once more: they must not end us before our children.
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: None)
+            server.run(sockets=[web])
 
 
 @contextlib.contextmanager

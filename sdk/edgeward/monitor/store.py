@@ -1,7 +1,7 @@
 """Writing: updates from the host, a batch in one transaction.
 
-Counters are merged under the transaction, so a message that comes twice, late or in another order changes nothing; what is new
-in them goes into the series of the minute in which it arrived. Nothing is ever counted from the series.
+Counters are merged under the transaction, so a message that comes twice, late or in another order changes nothing;
+what is new in them goes into the series of the minute in which it arrived. Nothing is ever counted from the series.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

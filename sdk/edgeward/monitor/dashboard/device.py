@@ -1,9 +1,10 @@
 """One device: what it is, how it is, and for each of its models latency over time and its histogram."""
 
+import asyncio
 import time
 from typing import Any
 
-from nicegui import run, ui
+from nicegui import ui
 from sqlalchemy import Engine
 
 from edgeward.monitor import queries
@@ -40,7 +41,7 @@ class DevicePage:
         ui.timer(_CHARTS_EVERY_S, self._refresh_charts)
 
     async def _refresh(self) -> None:
-        device = await run.io_bound(queries.device, self._engine, self._device_id)
+        device = await asyncio.to_thread(queries.device, self._engine, self._device_id)
         self._missing.visible = device is None
         if device is None:
             return
@@ -64,11 +65,11 @@ class DevicePage:
 
     async def _refresh_charts(self) -> None:
         since = time.time() - _WINDOW_S
-        health = await run.io_bound(queries.health_series, self._engine, self._device_id, since)
+        health = await asyncio.to_thread(queries.health_series, self._engine, self._device_id, since)
         _redraw(self._health, charts.health_over_time(health))
         for name, panel in self._models.items():
-            series = await run.io_bound(queries.latency_series, self._engine, self._device_id, name, since)
-            histogram = await run.io_bound(queries.model_histogram, self._engine, self._device_id, name)
+            series = await asyncio.to_thread(queries.latency_series, self._engine, self._device_id, name, since)
+            histogram = await asyncio.to_thread(queries.model_histogram, self._engine, self._device_id, name)
             _redraw(panel.latency, charts.latency_over_time(series))
             _redraw(panel.predictions, charts.predictions_over_time(series))
             _redraw(panel.histogram, charts.latency_histogram(histogram))

@@ -1,8 +1,9 @@
 """The fleet: totals, and a table with a row for every model on every device."""
 
+import asyncio
 from typing import Any
 
-from nicegui import run, ui
+from nicegui import ui
 from sqlalchemy import Engine
 
 from edgeward.monitor import queries
@@ -67,8 +68,8 @@ class FleetPage:
         ui.timer(theme.REFRESH_S, self._refresh)
 
     async def _refresh(self) -> None:
-        devices = await run.io_bound(queries.devices, self._engine)
-        totals = await run.io_bound(queries.model_totals, self._engine)
+        devices = await asyncio.to_thread(queries.devices, self._engine)
+        totals = await asyncio.to_thread(queries.model_totals, self._engine)
         latency = Histogram()
         for *_, histogram in totals:
             latency = latency.merge(histogram)
