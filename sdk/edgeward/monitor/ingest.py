@@ -7,6 +7,7 @@ state, writes it in one transaction, and then asks for the rebirths wanted.
 import contextlib
 import json
 import logging
+import os
 import queue
 import signal
 import sys
@@ -165,7 +166,7 @@ def main() -> int:
 
 def _stop_with_parent(ingest: Ingest) -> None:
     """The monitor holds the other end of our stdin: it closes when the monitor dies, however it dies."""
-    sys.stdin.buffer.read()
+    os.read(sys.stdin.fileno(), 1)  # nothing is ever sent: it returns at the end alone
     ingest.stop()
 
 
