@@ -1,6 +1,7 @@
 """The demo, step by step: train → convert → flash → predict → report → watch."""
 
 import contextlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -63,6 +64,9 @@ class Outcome(Struct, frozen=True):
 def run(*, once: bool, port: int, folder: Path | None, json: bool) -> None:
     """Run the demo; see `edgeward demo --help`."""
     started = time.monotonic()
+    # However it is told to stop, it stops its processes and removes its folder.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     with _folder(folder) as place, contextlib.ExitStack() as running:
         conversion = _convert(place)
         bundle = place / "digits.edge"

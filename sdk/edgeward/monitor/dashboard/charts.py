@@ -38,6 +38,7 @@ def _line(name: str, colour: str, points: list[list[float | None]]) -> dict[str,
         "name": name,
         "type": "line",
         "data": points,
+        "connectNulls": True,  # devices report what changed
         "symbolSize": 5,
         "lineStyle": {"width": 2, **style},
         "itemStyle": style,

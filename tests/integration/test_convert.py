@@ -1,0 +1,152 @@
+"""Converting: what is kept, what is left out and why, and what goes wrong in one sentence."""
+
+import ctypes
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import edgeward
+from edgeward_converters import convert, gate, quantizers
+from edgeward_converters.worker import Worker
+from edgeward_runtimes.errors import ConfigError, ConversionError, InputError, SourceError, WorkerCrashError
+
+
+def _crash() -> None:
+    ctypes.string_at(0)
+
+
+def _fail() -> None:
+    raise KeyError("layer 7")
+
+
+def _who() -> int:
+    import os
+
+    print("chatter")
+    return os.getpid()
+
+
+def test_a_native_crash_is_an_error_and_the_next_job_gets_a_fresh_worker(capfd) -> None:
+    with Worker() as worker:
+        first = worker.run(_who)
+        assert worker.run(_who) == first, "the worker stays warm"
+        with pytest.raises(WorkerCrashError, match="SIGSEGV"):
+            worker.run(_crash)
+        assert worker.run(_who) != first
+        with pytest.raises(ConversionError, match="KeyError: 'layer 7'"):
+            worker.run(_fail)
+    assert capfd.readouterr().out == ""
+
+
+def _crashing_quantizer(engine, float_artifact, artifact, calibration):
+    if engine == "litert":
+        ctypes.string_at(0)
+    return _quantize(engine, float_artifact, artifact, calibration)
+
+
+_quantize = quantizers.quantize
+
+
+def test_a_quantizer_that_crashes_costs_its_own_variant_alone(digits: Path, monkeypatch) -> None:
+    monkeypatch.setattr(quantizers, "quantize", _crashing_quantizer)
+    wanted = ["litert-int8", "litert-fp32", "onnxruntime-int8"]
+    conversion = convert(digits / "digits.keras", variants=wanted, calibration=digits / "calibration.npz")
+    outcomes = {outcome.id: outcome for outcome in conversion.report.variants}
+    assert "a native crash (SIGSEGV) in the worker process" in (outcomes["litert-int8"].reason or "")
+    assert [variant.id for variant in conversion.bundle.manifest.variants] == wanted[1:]
+
+
+def test_without_calibration_int8_is_dynamic_and_the_manifest_says_so(digits: Path) -> None:
+    with np.load(digits / "evaluation.npz") as split:
+        evaluation = (split["x"], split["y"])
+    bundle = edgeward.convert(digits / "digits.keras", evaluation=evaluation, max_drop=0.02)
+    kinds = {variant.id: variant.quantization for variant in bundle.manifest.variants}
+    assert kinds["litert-int8"] == "dynamic"
+    assert kinds["onnxruntime-int8"] == "dynamic"
+    assert kinds["openvino-int8"] == "weights"
+    assert kinds["litert-fp32"] is None
+
+
+def test_the_digits_bundle_predicts_the_same_on_every_engine(digits: Path) -> None:
+    with np.load(digits / "evaluation.npz") as split:
+        x, y = split["x"], split["y"]
+    bundle = edgeward.Bundle.open(digits / "digits.edge")
+    assert bundle.manifest.metric is not None
+    for variant in bundle.manifest.variants:
+        with edgeward.load(digits / "digits.edge", variant=variant.id) as model:
+            accuracy = float((np.asarray(model.predict(x)).argmax(axis=1) == y).mean())
+            assert accuracy == pytest.approx(variant.metric, abs=0.003)
+            assert model.labels == tuple("0123456789")
+            with pytest.raises(edgeward.InputError):
+                model.predict(x[:, :4])
+
+
+def test_the_gate_leaves_out_what_drops_too_far_and_says_so() -> None:
+    from edgeward_runtimes.golden import Comparison
+
+    same = Comparison(0.0, 1.0, 1.0)
+    expected = {"y": np.ones((2, 2), np.float32)}
+    assert gate.judge("int8", same, expected, 0.01, 0.01, "accuracy") is None
+    assert gate.judge("int8", same, expected, 0.02, 0.01, "accuracy") == "its accuracy drops by 0.0200 (allowed 0.0100)"
+    assert gate.judge("int8", same, expected, float("nan"), 0.01, "accuracy") is not None
+    assert "differs from the source" in (gate.judge("fp32", Comparison(1e-2, 1, 1), expected, 0, 1, "accuracy") or "")
+
+
+def test_when_every_variant_drops_too_far_nothing_is_converted(digits: Path) -> None:
+    with pytest.raises(ConversionError, match=r"No variant of digits can be shipped\. litert-fp32: its accuracy drops"):
+        convert(digits / "digits.keras", variants=["litert-fp32"], evaluation=digits / "evaluation.npz", max_drop=-0.5)
+
+
+def test_several_inputs_and_outputs_go_by_name(tmp_path: Path) -> None:
+    import subprocess
+
+    script = (
+        "import keras, sys; a=keras.Input((3,),name='left'); b=keras.Input((2,),name='right');"
+        "h=keras.layers.Dense(4,activation='relu')(keras.layers.Concatenate()([a,b]));"
+        "m=keras.Model([a,b],[keras.layers.Dense(2,name='first')(h),keras.layers.Dense(5,name='second')(h)]);"
+        "m.save(sys.argv[1])"
+    )
+    path = tmp_path / "two.keras"
+    subprocess.run([sys.executable, "-c", script, str(path)], check=True, capture_output=True)
+    random = np.random.default_rng(0)
+    calibration = {
+        name: random.normal(size=(32, size)).astype(np.float32) for name, size in (("left", 3), ("right", 2))
+    }
+    bundle = edgeward.convert(path, calibration=calibration, max_drop=0.1)
+    assert [tensor.name for tensor in bundle.manifest.inputs] == ["left", "right"]
+    assert {tensor.name: tensor.shape for tensor in bundle.manifest.outputs} == {
+        "first": (None, 2),
+        "second": (None, 5),
+    }
+    golden = bundle.golden()
+    for engine in ("litert", "onnxruntime", "openvino"):
+        with edgeward.load(bundle.path, variant=f"{engine}-fp32") as model:
+            predicted = model.predict(golden.inputs)
+            for name, expected in golden.outputs.items():
+                np.testing.assert_allclose(predicted[name], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", b"PK\x03\x04 cut", b"\x89HDF\r\n\x1a\n" + b"\0" * 600])
+def test_a_damaged_source_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "bad.keras"
+    path.write_bytes(content)
+    with pytest.raises(SourceError) as caught:
+        convert(path)
+    assert "bad.keras" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_wrong_data_and_options_are_named(digits: Path, tmp_path: Path) -> None:
+    source = digits / "digits.keras"
+    with pytest.raises(SourceError, match="does not exist"):
+        convert(tmp_path / "nowhere.keras")
+    with pytest.raises(ConfigError, match="There is no variant 'litert-int4'"):
+        convert(source, variants=["litert-int4"])
+    with pytest.raises(ConfigError, match="There is no metric 'f7'"):
+        convert(source, metric="f7")
+    with pytest.raises(ConfigError, match="There is no target 'toaster'"):
+        convert(source, targets=["toaster"])
+    with pytest.raises(InputError, match=r"has shape \(4, 3\); the model takes \(any, 8, 8, 1\)"):
+        convert(source, calibration=np.zeros((4, 3)))
