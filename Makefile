@@ -40,10 +40,10 @@ protobuf: install  ## Write payload_pb2.py anew from payload.proto (with the old
 	build/protobuf/bin/python -m grpc_tools.protoc -I runtimes --python_out=runtimes --pyi_out=runtimes \
 		runtimes/edgeward_runtimes/sparkplug/payload.proto
 
-constraints: install  ## Write constraints.txt anew: the newest versions that fit together, with every extra
-	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --extra all --no-header --no-annotate --quiet | \
-		sed 's/^torch==.*/torch==2.13.0/' | grep -v -E '^(nvidia-|cuda-|triton==)' > constraints.txt
+constraints:  ## Write constraints.txt anew: what pip finds to fit together, with every extra, in an environment of its own
+	rm -rf build/constraints && $(PYTHON) -m venv build/constraints
+	build/constraints/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 --editable '.[all]'
+	build/constraints/bin/python -m pip freeze --exclude-editable | sed 's/+.*//' | tr A-Z_ a-z- | LC_ALL=C sort > constraints.txt
 
 # Tests that need Mosquitto or Chromium install them where they may, and are skipped by name elsewhere.
 system-packages:

@@ -16,7 +16,15 @@ from edgeward_runtimes.home import Home
 from edgeward_runtimes.latency.recorder import Recorder
 
 _KEEP_ALIVE_S = 4
-_CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+_CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @pytest.mark.timeout(400)

@@ -1,4 +1,4 @@
-"""The host's state and store: gaps ask for a rebirth, old wills are ignored, totals come out exact, garbage never raises."""
+"""The host and its store: gaps ask for a rebirth, old wills are ignored, totals are exact, garbage never raises."""
 
 from pathlib import Path
 
