@@ -76,7 +76,7 @@ def test_the_dashboard_shows_a_device_go_offline_within_one_and_a_half_keep_aliv
         page.goto(monitor.url)
         expect(page.locator("[data-device='plant/north']")).to_have_text("online", timeout=30_000)
         expect(page.locator("[data-device='plant/south']")).to_have_text("online", timeout=30_000)
-        expect(page.get_by_text("2 of 2")).to_be_visible()
+        expect(page.get_by_text("2 of 2", exact=True)).to_be_visible()
         south.kill()
         killed_at = time.monotonic()
         expect(page.locator("[data-device='plant/south']")).to_have_text("offline", timeout=_KEEP_ALIVE_S * 1500)

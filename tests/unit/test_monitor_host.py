@@ -85,8 +85,9 @@ def test_totals_come_out_exact_whatever_order_reports_come_in(tmp_path_factory, 
     random.shuffle(received)
     for update in received:
         store.apply(engine, [update])
-    (row,) = queries.model_totals(engine)
-    assert (row[2], row[3]) == (count, count // 2)
+    shown = queries.fleet_model(engine, "m")
+    assert shown is not None
+    assert (shown.predictions, shown.errors, shown.devices) == (count, count // 2, ["f/d"])
     series = queries.latency_series(engine, "f/d", "m", 0)
     assert sum(minute.predictions for minute in series) == count
     engine.dispose()

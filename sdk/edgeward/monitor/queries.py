@@ -123,22 +123,22 @@ def device(engine: Engine, device_id: str) -> Device | None:
 
 
 def fleet_model(engine: Engine, name: str) -> FleetModel | None:
-    """One model over the fleet, or None when no device has counted it."""
-    table = schema.counters
+    """One model over the fleet, or None when no device has reported it."""
+    models, counters = schema.models, schema.counters
     with engine.connect() as connection:
-        rows = connection.execute(select(table).where(table.c.model == name)).all()
-    if not rows:
+        holders = connection.execute(select(models.c.device_id).where(models.c.model == name)).scalars().all()
+        rows = connection.execute(select(counters).where(counters.c.model == name)).all()
+    if not holders:
         return None
     total = _total(rows)
     releases = []
     for release in sorted({row.release for row in rows}):
         ours = [row for row in rows if row.release == release]
         part = _total(ours)
-        holders = len({row.device_id for row in ours})
-        releases.append(ReleaseTotals(release, holders, part.predictions, part.errors, *_quantiles(part.histogram)))
-    holders_of_all = sorted({row.device_id for row in rows})
+        counted_on = len({row.device_id for row in ours})
+        releases.append(ReleaseTotals(release, counted_on, part.predictions, part.errors, *_quantiles(part.histogram)))
     return FleetModel(
-        name, holders_of_all, total.predictions, total.errors, *_quantiles(total.histogram), releases=releases
+        name, sorted(holders), total.predictions, total.errors, *_quantiles(total.histogram), releases=releases
     )
 
 
