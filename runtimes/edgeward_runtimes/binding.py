@@ -3,34 +3,71 @@
 A binding is made once for an opened session. The public tensors are the manifest's; the engine's may stand in
 another order, be quantized integers, or take a fixed batch. All of that ends here: above it, floats and any
 batch; below it, exactly what the artifact wants.
+
+What is checked and prepared for one call holds for the next of the same shapes. With one float input, "the same" is
+seen by comparing its shape and dtype, and nothing else stands between the caller and the engine.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 from numpy.typing import NDArray
 
 from edgeward_runtimes.engines import Port, Session
 from edgeward_runtimes.errors import EngineError, InputError
 from edgeward_runtimes.manifest import Tensor
+from edgeward_runtimes.quantized import Dequantizer, Quantizer
 
 Array = NDArray[Any]
 Inputs = Array | Mapping[str, Array]
+Outputs = Array | dict[str, Array]
+Shapes = tuple[tuple[int, ...], ...]
 
 
 class Binding:
-    """One session behind the manifest's tensors. Not thread-safe: the model locks."""
+    """One session behind the manifest's tensors. For one thread at a time: the model hands it out."""
 
     def __init__(self, session: Session, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
-        self._session = session
+        self._session, self._run_session = session, session.run
         self._input_order = _match("input", session.inputs, self.inputs)
         self._output_order = _match("output", self.outputs, session.outputs)
         self._dtypes = [np.dtype(tensor.dtype) for tensor in self.inputs]
         self._ranks = [len(tensor.shape) for tensor in self.inputs]
         self._fixed_batch = _fixed_batch(session.inputs, self.inputs)
+        self._quantizers = [
+            Quantizer.of(port, self.inputs[self._input_order[i]]) for i, port in enumerate(session.inputs)
+        ]
+        self._dequantizers = [
+            Dequantizer.of(session.outputs[place], tensor)
+            for place, tensor in zip(self._output_order, self.outputs, strict=True)
+        ]
+        self._output_names = [tensor.name for tensor in self.outputs]
+        self._prepared: Shapes | None = None
+        self._dtype = self._dtypes[0] if self._dtypes else None
+        self._same: tuple[int, ...] | None = None  # the one float input's shape, when that is all there is to see to
+        self._is_plain = len(self.outputs) == 1 and self._dequantizers == [None]
+
+    def another(self) -> "Binding":
+        """A binding of a second session, for another thread."""
+        return Binding(self._session.another(), self.inputs, self.outputs)
+
+    def run(self, x: Inputs, out: Outputs | None = None) -> Outputs:
+        """Predict a batch; see `Model.predict`. Raises InputError, and whatever the engine does."""
+        keep = out is None and self._is_plain
+        if type(x) is ndarray and x.shape == self._same and x.dtype == self._dtype:
+            results = self._run_session((x,), keep)
+        else:
+            results = self._run_checked(x, keep)
+        if keep:
+            return results[0]
+        if out is not None:
+            return self._fill(results, out)
+        answers = self._answers(results)
+        return answers[0] if len(answers) == 1 else dict(zip(self._output_names, answers, strict=True))
 
     def check(self, x: Inputs) -> list[Array]:
         """Return the inputs in the manifest's order. Raises InputError that names the tensor."""
@@ -57,35 +94,67 @@ class Binding:
             self._check_batches(arrays)
         return arrays
 
-    def run(self, arrays: Sequence[Array]) -> list[Array]:
-        """Run checked inputs of any batch size; outputs in the manifest's order and dtypes."""
+    def _run_checked(self, x: Inputs, keep: bool) -> Sequence[Array]:
+        """Check, prepare where the shapes are new, and run; the engine's outputs in its own order."""
+        self._same = None
+        arrays = self.check(x)
         batch = self._fixed_batch
-        if batch is None or arrays[0].shape[0] == batch:
-            return self._run_once(arrays)
-        chunks = [
-            self._run_padded([array[start : start + batch] for array in arrays], batch)
-            for start in range(0, arrays[0].shape[0], batch)
-        ]
-        return [np.concatenate(parts) for parts in zip(*chunks, strict=True)]
+        if batch is not None and arrays[0].shape[0] != batch:
+            return self._run_in_parts(arrays, batch)
+        results = self._run_prepared(arrays, keep)
+        if isinstance(x, np.ndarray) and self._quantizers == [None]:
+            self._same = x.shape
+        return results
 
-    def _run_padded(self, arrays: Sequence[Array], batch: int) -> list[Array]:
-        """Run at most `batch` samples on a session that takes exactly `batch`."""
-        missing = batch - arrays[0].shape[0]
-        if missing:
-            arrays = [np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) for array in arrays]
-        outputs = self._run_once(arrays)
-        return [output[: batch - missing] for output in outputs] if missing else outputs
+    def _run_in_parts(self, arrays: Sequence[Array], batch: int) -> list[Array]:
+        """Run any number of samples on a session that takes exactly `batch`; the last part is filled up."""
+        samples = arrays[0].shape[0]
+        parts: list[list[Array]] = []
+        for start in range(0, samples, batch):
+            part = [array[start : start + batch] for array in arrays]
+            missing = batch - part[0].shape[0]
+            if missing:
+                part = [np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) for array in part]
+            parts.append([result[: batch - missing] for result in self._run_prepared(part, keep=True)])
+        return [np.concatenate(results) for results in zip(*parts, strict=True)]
 
-    def _run_once(self, arrays: Sequence[Array]) -> list[Array]:
-        session = self._session
-        feeds = [
-            _quantize(arrays[position], port) for position, port in zip(self._input_order, session.inputs, strict=True)
-        ]
-        results = session.run(feeds)
+    def _run_prepared(self, arrays: Sequence[Array], keep: bool) -> Sequence[Array]:
+        feeds = [arrays[place] for place in self._input_order]
+        shapes = tuple(array.shape for array in feeds)
+        if shapes != self._prepared:
+            self._prepared = None  # unknown, should preparing fail half-way
+            self._session.prepare(shapes)
+            self._prepared = shapes
+        return self._run_session(
+            [
+                array if quantizer is None else quantizer(array)
+                for array, quantizer in zip(feeds, self._quantizers, strict=True)
+            ],
+            keep,
+        )
+
+    def _answers(self, results: Sequence[Array]) -> list[Array]:
+        """The outputs in the manifest's order and dtypes, as arrays of their own."""
         return [
-            _dequantize(results[position], session.outputs[position], tensor)
-            for position, tensor in zip(self._output_order, self.outputs, strict=True)
+            results[place].copy() if dequantizer is None else dequantizer(results[place])
+            for place, dequantizer in zip(self._output_order, self._dequantizers, strict=True)
         ]
+
+    def _fill(self, results: Sequence[Array], out: Outputs) -> Outputs:
+        """Write the outputs into the caller's arrays. Raises InputError when one does not fit."""
+        targets = {self.outputs[0].name: out} if isinstance(out, np.ndarray) else out
+        if set(targets) != {tensor.name for tensor in self.outputs}:
+            names = sorted(tensor.name for tensor in self.outputs)
+            raise InputError(f"out= needs arrays for {names}, got {sorted(map(str, targets))}.")
+        shapes = [results[place].shape for place in self._output_order]
+        for tensor, shape in zip(self.outputs, shapes, strict=True):
+            _check_target(targets[tensor.name], tensor, shape)
+        for place, tensor, dequantizer in zip(self._output_order, self.outputs, self._dequantizers, strict=True):
+            if dequantizer is None:
+                np.copyto(targets[tensor.name], results[place])
+            else:
+                dequantizer(results[place], targets[tensor.name])
+        return out
 
     def _check_batches(self, arrays: Sequence[Array]) -> None:
         batched = [
@@ -117,21 +186,14 @@ def _fixed_batch(ports: Sequence[Port], tensors: Sequence[Tensor]) -> int | None
     return ports[0].shape[0] if ports[0].shape else None
 
 
-def _quantize(array: Array, port: Port) -> Array:
-    """Turn floats into the port's integers: round half to even, saturate (as the LiteRT specification says)."""
-    if port.scale is None or array.dtype.kind != "f":
-        return np.ascontiguousarray(array)
-    limits = np.iinfo(port.dtype)
-    scaled = np.rint(array / np.float32(port.scale)) + port.zero_point
-    quantized: Array = np.clip(scaled, limits.min, limits.max).astype(port.dtype)
-    return quantized
-
-
-def _dequantize(array: Array, port: Port, tensor: Tensor) -> Array:
-    """Turn the port's integers into the manifest's dtype."""
-    if port.scale is not None and array.dtype.kind in "iu" and tensor.dtype.startswith("float"):
-        array = (array.astype(np.float32) - port.zero_point) * np.float32(port.scale)
-    return array.astype(tensor.dtype, copy=False)
+def _check_target(target: object, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    """Raises InputError when an array of the caller's cannot take an output."""
+    expected = f"out= for {tensor.name!r} must be writable {tensor.dtype} of shape {shape}"
+    if not isinstance(target, np.ndarray):
+        raise InputError(f"{expected}, got a {type(target).__name__}.")
+    if target.shape != shape or target.dtype != np.dtype(tensor.dtype) or not target.flags.writeable:
+        state = "" if target.flags.writeable else "read-only "
+        raise InputError(f"{expected}, got {state}{target.dtype.name} of shape {target.shape}.")
 
 
 def _mismatch(tensor: Tensor, array: object) -> str:
@@ -140,7 +202,8 @@ def _mismatch(tensor: Tensor, array: object) -> str:
     expected = f"Input {tensor.name!r} expects {tensor.dtype} of shape ({shape})"
     if not isinstance(array, np.ndarray):
         return f"{expected}, but a {type(array).__name__} came. Make it with np.asarray(x, {tensor.dtype!r})."
-    came = f"{expected}, but {array.dtype.name} of shape {array.shape} came."
+    order = "" if array.dtype.isnative else "byte-swapped "
+    came = f"{expected}, but {order}{array.dtype.name} of shape {array.shape} came."
     if array.ndim == len(tensor.shape) - 1:
         return f"{came} Add the batch axis with x[None]."
     if array.dtype != np.dtype(tensor.dtype):

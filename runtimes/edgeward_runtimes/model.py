@@ -6,24 +6,20 @@ another release between two predictions without dropping either.
 """
 
 import asyncio
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import perf_counter_ns
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 from msgspec import Struct
 
 from edgeward_runtimes import engines
-from edgeward_runtimes.binding import Array, Binding, Inputs
+from edgeward_runtimes.binding import Binding, Inputs, Outputs
 from edgeward_runtimes.errors import EdgewardError, EngineError, InputError
 from edgeward_runtimes.latency.recorder import Recorder
 from edgeward_runtimes.manifest import Manifest, Quantization, Tensor
-
-Outputs = Array | dict[str, Array]
 
 
 class Choice(Struct, frozen=True):
@@ -48,14 +44,25 @@ class Latency(Struct, frozen=True):
 
 
 class _Active:
-    """Everything one prediction needs."""
+    """Everything one prediction needs: the release in use, and its idle bindings.
+
+    A prediction takes a binding and gives it back, so there are as many as ever ran at once, and none waits for
+    another. Taking from and adding to a list are atomic.
+    """
 
     def __init__(self, binding: Binding, recorder: Recorder, labels: tuple[str, ...] | None, choice: Choice):
-        self.binding = binding
+        idle = [binding]
+        self.take, self.give_back = idle.pop, idle.append
+        self.first = binding
         self.recorder = recorder
+        self.count = recorder.success
         self.labels = labels
         self.choice = choice
-        self.lock = threading.Lock()
+
+    def failed(self, error: BaseException) -> EngineError:
+        """Count a failure and say it."""
+        self.recorder.failure()
+        return EngineError(f"{self.choice.engine} failed to run {self.choice.id}: {error}")
 
 
 class Model:
@@ -88,12 +95,12 @@ class Model:
     @property
     def inputs(self) -> tuple[Tensor, ...]:
         """Name, shape (None: any) and dtype of each input."""
-        return self._active.binding.inputs
+        return self._active.first.inputs
 
     @property
     def outputs(self) -> tuple[Tensor, ...]:
         """Name, shape (None: any) and dtype of each output."""
-        return self._active.binding.outputs
+        return self._active.first.outputs
 
     @property
     def labels(self) -> tuple[str, ...] | None:
@@ -128,21 +135,21 @@ class Model:
             EngineError: When the engine failed; counted as an error.
         """
         active = self._active
-        start = time.perf_counter_ns()
-        arrays = active.binding.check(x)
-        with active.lock:
-            try:
-                results = active.binding.run(arrays)
-            except (RuntimeError, ValueError, TypeError, MemoryError, OSError) as error:
-                active.recorder.failure()
-                raise EngineError(f"{active.choice.engine} failed to run {active.choice.id}: {error}") from error
-            active.recorder.success(time.perf_counter_ns() - start)
-        names = active.binding.outputs
-        if out is not None:
-            return _write_out(dict(zip((tensor.name for tensor in names), results, strict=True)), out)
-        if len(results) == 1:
-            return results[0]
-        return {tensor.name: array for tensor, array in zip(names, results, strict=True)}
+        start = perf_counter_ns()
+        try:
+            binding = active.take()
+        except IndexError:  # all are predicting on other threads
+            binding = active.first.another()
+        try:
+            answer = binding.run(x, out)
+        except InputError:
+            active.give_back(binding)
+            raise
+        except Exception as error:  # an engine raises what it likes; its session is not used again
+            raise active.failed(error) from error
+        active.give_back(binding)
+        active.count(perf_counter_ns() - start)
+        return answer
 
     async def predict_async(self, x: Inputs) -> Outputs:
         """Await `predict` on a thread of the event loop's pool."""
@@ -172,11 +179,10 @@ class Model:
         self._on_close = action
 
     def close(self) -> None:
-        """Stop watching and let go of the latency file; its counts stay for the agent."""
+        """Stop watching and let go of the latency file; its counts stay for the agent. Do not predict afterwards."""
         if self._on_close is not None:
             self._on_close()
-        with self._active.lock:
-            self._active.recorder.close()
+        self._active.recorder.close()
 
     def __enter__(self) -> "Model":
         return self
@@ -203,19 +209,3 @@ def bind(
         raise
     except Exception as error:  # whatever an engine's loader throws, natively or not
         raise EngineError(f"{engine} cannot open {artifact.name}: {error}") from error
-
-
-def _write_out(results: Mapping[str, Array], out: Outputs) -> Outputs:
-    """Copy results into the caller's arrays."""
-    targets = {next(iter(results)): out} if isinstance(out, np.ndarray) else out
-    if set(targets) != set(results):
-        raise InputError(f"out= needs arrays for {sorted(results)}, got {sorted(map(str, targets))}.")
-    for name, array in results.items():
-        target = targets[name]
-        if target.shape != array.shape or target.dtype != array.dtype:
-            raise InputError(
-                f"out= for {name!r} must be {array.dtype.name} of shape {array.shape}, "
-                f"got {target.dtype.name} of shape {target.shape}."
-            )
-        np.copyto(target, array)
-    return out

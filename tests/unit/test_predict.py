@@ -76,7 +76,7 @@ def test_out_is_filled_and_returned(multiply_bundle: Make) -> None:
         out = np.empty_like(X)
         assert model.predict(X, out=out) is out
         np.testing.assert_array_equal(out, X * 2)
-        with pytest.raises(edgeward.InputError, match=r"out= for 'y' must be float32 of shape \(3, 2\)"):
+        with pytest.raises(edgeward.InputError, match=r"out= for 'y' must be writable float32 of shape \(3, 2\)"):
             model.predict(X, out=np.empty((3, 2)))
 
 
@@ -85,7 +85,7 @@ def test_every_call_is_counted_and_failures_apart(multiply_bundle: Make) -> None
         for _ in range(3):
             model.predict(X)
         assert model.latency.predictions == 3
-        assert model.latency.p50_ms >= 10
+        assert model.latency.p50_ms >= 10 / 1.03  # a quantile is off by half a bucket at most
     with edgeward.load(multiply_bundle(fail="out of acid")) as model:
         with pytest.raises(edgeward.EngineError, match="multiply failed to run multiply-fp32: out of acid"):
             model.predict(X)

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from edgeward_runtimes.errors import EngineMissingError
 
 ENTRY_POINT_GROUP = "edgeward.engines"
+# From here on, binding an input where it lies is cheaper for an engine than copying it into a buffer bound for good.
+LARGE_BYTES = 2**16
 
 
 class Port(Struct, frozen=True):
@@ -35,16 +37,25 @@ class Port(Struct, frozen=True):
 
 
 class Session(Protocol):
-    """An opened artifact. `run` may be called by one thread at a time; the caller sees to that."""
+    """An opened artifact, for one thread at a time; the caller sees to that."""
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
 
-    def run(self, inputs: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
-        """Run once: C-contiguous arrays in the order of `inputs` give arrays in the order of `outputs`.
+    def prepare(self, shapes: tuple[tuple[int, ...], ...]) -> None:
+        """Get ready for inputs of these shapes, in the order of `inputs`: called before the first run with them."""
+        ...
 
-        The arrays returned are the caller's to keep.
+    def run(self, inputs: Sequence[NDArray[Any]], keep: bool) -> Sequence[NDArray[Any]]:
+        """Run once on arrays of the prepared shapes and the ports' dtypes, contiguous or not, writable or not.
+
+        The arrays returned, in the order of `outputs`, are the caller's to keep; with `keep` false they may be the
+        session's own memory, good until its next run.
         """
+        ...
+
+    def another(self) -> "Session":
+        """A second session on the same artifact, for another thread; its file may be gone by then."""
         ...
 
 

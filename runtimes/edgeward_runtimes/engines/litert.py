@@ -1,8 +1,12 @@
-"""LiteRT (TensorFlow Lite): `.tflite` files through ai-edge-litert, else tflite-runtime, else TensorFlow."""
+"""LiteRT (TensorFlow Lite): `.tflite` files through ai-edge-litert, else tflite-runtime, else TensorFlow.
+
+Of the ways to call it, `set_tensor`, `invoke` and a tensor's view cost least: its CompiledModel takes three times as
+long for a small model (docs/performance.md).
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,40 +26,59 @@ class LiteRT:
     """The engine; see `edgeward_runtimes.engines.Engine`."""
 
     def open(self, artifact: Path, threads: int | None) -> "LiteRTSession":
-        """Load a `.tflite` file."""
-        return LiteRTSession(Interpreter(str(artifact), num_threads=threads))
+        """Map a `.tflite` file into memory."""
+        return LiteRTSession(artifact.open("rb"), threads)
 
 
 class LiteRTSession:
     """One interpreter. Tensors are named by the file's signature where it has one."""
 
-    def __init__(self, interpreter: Any) -> None:
+    def __init__(self, file: BinaryIO, threads: int | None) -> None:
+        # Through the open file and not its name, which may be gone when another thread needs its own interpreter.
+        interpreter = Interpreter(f"/dev/fd/{file.fileno()}", num_threads=threads)
+        self._file = file
+        self._threads = threads
         self._interpreter = interpreter
         inputs, outputs = _details(interpreter)
         self.inputs = tuple(_port(name, detail) for name, detail in inputs.items())
         self.outputs = tuple(_port(name, detail) for name, detail in outputs.items())
         self._input_indices = [detail["index"] for detail in inputs.values()]
         self._output_indices = [detail["index"] for detail in outputs.values()]
-        self._shapes = [tuple(detail["shape"]) for detail in inputs.values()]
+        self._views = [interpreter.tensor(index) for index in self._output_indices]
+        self._shapes = tuple(tuple(map(int, detail["shape"])) for detail in inputs.values())
+        self._is_one_to_one = len(self._input_indices) == len(self._views) == 1
+        self._first_input, self._first_output = self._input_indices[0], self._output_indices[0]
+        self._first_view = self._views[0]
+        self._set_tensor, self._invoke = interpreter.set_tensor, interpreter.invoke
+        self._get_tensor = interpreter.get_tensor
         interpreter.allocate_tensors()
 
-    def run(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        """Run once, resizing the graph first when the batch differs from the last one."""
-        interpreter = self._interpreter
-        shapes = [array.shape for array in inputs]
-        if shapes != self._shapes:
-            self._resize(shapes)
-        for index, array in zip(self._input_indices, inputs, strict=True):
-            interpreter.set_tensor(index, array)
-        interpreter.invoke()
-        return [interpreter.get_tensor(index) for index in self._output_indices]
-
-    def _resize(self, shapes: list[tuple[int, ...]]) -> None:
-        self._shapes = []  # unknown, should the resize fail half-way
+    def prepare(self, shapes: tuple[tuple[int, ...], ...]) -> None:
+        """Resize the graph where the shapes are not those of the last run."""
+        if shapes == self._shapes:
+            return
+        self._shapes = ()  # unknown, should the resize fail half-way
         for index, shape in zip(self._input_indices, shapes, strict=True):
             self._interpreter.resize_tensor_input(index, shape)
         self._interpreter.allocate_tensors()
         self._shapes = shapes
+
+    def run(self, inputs: Sequence[NDArray[Any]], keep: bool) -> Sequence[NDArray[Any]]:
+        """Run once."""
+        if self._is_one_to_one:  # the loops below cost as much as all the rest of a small model
+            self._set_tensor(self._first_input, inputs[0])
+            self._invoke()
+            return (self._get_tensor(self._first_output) if keep else self._first_view(),)
+        for index, array in zip(self._input_indices, inputs, strict=True):
+            self._set_tensor(index, array)
+        self._invoke()
+        if keep:
+            return [self._get_tensor(index) for index in self._output_indices]
+        return [view() for view in self._views]
+
+    def another(self) -> "LiteRTSession":
+        """A second interpreter over the same mapped file."""
+        return LiteRTSession(self._file, self._threads)
 
 
 def _details(interpreter: Any) -> tuple[dict[str, Any], dict[str, Any]]:

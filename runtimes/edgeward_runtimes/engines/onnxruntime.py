@@ -1,13 +1,18 @@
-"""ONNX Runtime: `.onnx` files on the CPU."""
+"""ONNX Runtime: `.onnx` files on the CPU.
+
+`InferenceSession.run` makes values and finds tensors by name on every call. A session here runs that way once for
+given shapes, learns the outputs' from it, and from then on runs on buffers bound for good (IOBinding).
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from edgeward_runtimes.engines import Port
+from edgeward_runtimes.engines import LARGE_BYTES, Port
 
 _DTYPES = {
     "float": "float32",
@@ -33,20 +38,71 @@ class OnnxRuntime:
 
 
 class OnnxRuntimeSession:
-    """One inference session."""
+    """One thread's buffers and binding on an inference session, which threads may share."""
 
     def __init__(self, session: Any) -> None:
         self._session = session
+        self._run_bound = session.run_with_iobinding
         self.inputs = tuple(_port(node) for node in session.get_inputs())
         self.outputs = tuple(_port(node) for node in session.get_outputs())
-        self._input_names = [port.name for port in self.inputs]
-        self._output_names = [port.name for port in self.outputs]
+        self._expected: list[tuple[int, ...]] | None = None
+        self._binding: Any = None
+        self._buffers: list[NDArray[Any]] = []
+        self._is_large: list[bool] = []
+        self._results: list[NDArray[Any]] = []
 
-    def run(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    def prepare(self, shapes: tuple[tuple[int, ...], ...]) -> None:
+        """Forget the buffers of other shapes, and work out what the outputs' shapes should be."""
+        self._binding = None
+        self._expected = _output_shapes(self._session, shapes)
+
+    def run(self, inputs: Sequence[NDArray[Any]], keep: bool) -> list[NDArray[Any]]:
         """Run once."""
-        feeds = dict(zip(self._input_names, inputs, strict=True))
-        outputs: list[NDArray[Any]] = self._session.run(self._output_names, feeds)
-        return outputs
+        if self._binding is None:
+            return self._run_unbound(inputs)
+        for place, array in enumerate(inputs):
+            if self._is_large[place]:  # bound where it lies: copying it would cost more
+                self._buffers[place] = self._bind_input(place, array)
+            else:
+                self._buffers[place][...] = array
+        self._run_bound(self._binding)
+        return [result.copy() for result in self._results] if keep else self._results
+
+    def another(self) -> "OnnxRuntimeSession":
+        """Other buffers on the same inference session."""
+        return OnnxRuntimeSession(self._session)
+
+    def _run_unbound(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        """Run in the plain way, and bind for the next time where the outputs' shapes can be relied on."""
+        names = [port.name for port in self.inputs]
+        results: list[NDArray[Any]] = self._session.run(None, dict(zip(names, inputs, strict=True)))
+        if [result.shape for result in results] == self._expected:
+            self._binding = self._session.io_binding()
+            self._buffers = [self._bind_input(place, array.copy()) for place, array in enumerate(inputs)]
+            self._is_large = [array.nbytes > LARGE_BYTES for array in inputs]
+            self._results = [np.empty_like(result) for result in results]
+            for port, result in zip(self.outputs, self._results, strict=True):
+                value = onnxruntime.OrtValue.ortvalue_from_numpy(result)
+                self._binding.bind_ortvalue_output(port.name, value)
+        return results
+
+    def _bind_input(self, place: int, array: NDArray[Any]) -> NDArray[Any]:
+        """Have the next runs read an input from this array; whoever calls keeps it alive."""
+        array = np.ascontiguousarray(array)
+        self._binding.bind_ortvalue_input(self.inputs[place].name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
+        return array
+
+
+def _output_shapes(session: Any, shapes: tuple[tuple[int, ...], ...]) -> list[tuple[int, ...]] | None:
+    """The outputs' shapes as far as the graph tells: its named axes have the inputs' sizes. None when one is open."""
+    sizes: dict[object, int] = {}
+    for node, shape in zip(session.get_inputs(), shapes, strict=True):
+        sizes.update(zip(node.shape, shape, strict=True))
+    found = [
+        tuple(axis if isinstance(axis, int) else sizes.get(axis, -1) for axis in node.shape)
+        for node in session.get_outputs()
+    ]
+    return None if any(-1 in shape for shape in found) else found
 
 
 def _port(node: Any) -> Port:

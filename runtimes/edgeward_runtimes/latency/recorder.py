@@ -16,6 +16,7 @@ import contextlib
 import fcntl
 import mmap
 import os
+import threading
 import uuid
 import warnings
 import weakref
@@ -46,11 +47,12 @@ class Header(Struct, frozen=True):
 
 
 class Recorder:
-    """Counts successes and failures. The caller holds a lock: a count is a read, an add and a store."""
+    """Counts successes and failures, of any thread."""
 
     def __init__(self, model: str, release: str, folder: Path | None) -> None:
         """Count in a file under `folder`, or in private memory when `folder` is None."""
         self._identity = (model, release, folder)
+        self._lock = threading.Lock()  # a count is a read, an add and a store
         self._open()
         _recorders.add(self)
 
@@ -71,14 +73,20 @@ class Recorder:
 
     def success(self, elapsed_ns: int) -> None:
         """Count one answered prediction that took `elapsed_ns`."""
-        words = self._words
-        # The bucket is the count; the sum only serves the mean, so a kill between the two loses no prediction.
-        words[_BUCKETS + bucket_of(elapsed_ns)] += 1
-        words[_SUM] += elapsed_ns
+        bucket = _BUCKETS + bucket_of(elapsed_ns)
+        words, lock = self._words, self._lock
+        lock.acquire()  # `with` takes three times as long
+        try:
+            # The bucket is the count; the sum only serves the mean, so a kill between the two loses no prediction.
+            words[bucket] += 1
+            words[_SUM] += elapsed_ns
+        finally:
+            lock.release()
 
     def failure(self) -> None:
         """Count one prediction that the engine failed."""
-        self._words[_ERRORS] += 1
+        with self._lock:
+            self._words[_ERRORS] += 1
 
     def read(self) -> tuple[int, Histogram]:
         """Errors and the histogram so far."""
@@ -87,11 +95,13 @@ class Recorder:
     def close(self) -> None:
         """Let go of the file, which stays for the agent to fold. Counting afterwards is an error."""
         _recorders.discard(self)
-        self._words.release()
-        self._map.close()
+        with self._lock:
+            self._words.release()
+            self._map.close()
 
     def _reopen_in_child(self) -> None:
         """After fork: leave the parent's file to the parent and count in one of our own."""
+        self._lock = threading.Lock()  # another thread of the parent's may have held it
         self.close()
         self._open()
         _recorders.add(self)
