@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeward_runtimes import manifest as manifests
+from edgeward_runtimes import npz
 from edgeward_runtimes.durable import fsync_folder, write_atomically
 from edgeward_runtimes.errors import (
     BundleError,
@@ -79,25 +80,18 @@ class GoldenSamples:
 
     def encode(self) -> bytes:
         """Write as the npz of DESIGN section 5. The same arrays give the same bytes."""
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-            for kind, tensors in (("inputs", self.inputs), ("outputs", self.outputs)):
-                for name, tensor in tensors.items():
-                    array = io.BytesIO()
-                    np.save(array, tensor, allow_pickle=False)
-                    archive.writestr(zipfile.ZipInfo(f"{kind}/{name}.npy", _EPOCH), array.getvalue())
-        return buffer.getvalue()
+        groups = (("inputs", self.inputs), ("outputs", self.outputs))
+        return npz.encode({f"{kind}/{name}": array for kind, arrays in groups for name, array in arrays.items()})
 
     @classmethod
     def decode(cls, content: bytes, origin: str) -> "GoldenSamples":
         """Read golden.npz. Raises BundleError."""
         groups: dict[str, dict[str, NDArray[np.generic]]] = {"inputs": {}, "outputs": {}}
         try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                for key in arrays.files:
-                    kind, _, name = key.partition("/")
-                    groups[kind][name] = arrays[key]
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+            for key, array in npz.decode(content).items():
+                kind, _, name = key.partition("/")
+                groups[kind][name] = array
+        except npz.DAMAGED as error:
             raise BundleError(f"{origin}: golden.npz cannot be read: {error}") from error
         return cls(groups["inputs"], groups["outputs"])
 

@@ -19,7 +19,7 @@ from edgeward_runtimes import engines
 from edgeward_runtimes.binding import Binding, Inputs, Outputs
 from edgeward_runtimes.errors import EdgewardError, EngineError, InputError
 from edgeward_runtimes.latency.recorder import Recorder
-from edgeward_runtimes.manifest import Manifest, Quantization, Tensor
+from edgeward_runtimes.manifest import Manifest, Preprocess, Quantization, Tensor
 
 
 class Choice(Struct, frozen=True):
@@ -50,13 +50,14 @@ class _Active:
     another. Taking from and adding to a list are atomic.
     """
 
-    def __init__(self, binding: Binding, recorder: Recorder, labels: tuple[str, ...] | None, choice: Choice):
+    def __init__(self, binding: Binding, recorder: Recorder, manifest: Manifest | None, choice: Choice) -> None:
         idle = [binding]
         self.take, self.give_back = idle.pop, idle.append
         self.first = binding
         self.recorder = recorder
         self.count = recorder.success
-        self.labels = labels
+        self.labels = manifest.labels if manifest else None
+        self.preprocess = manifest.preprocess if manifest else None
         self.choice = choice
 
     def failed(self, error: BaseException) -> EngineError:
@@ -76,7 +77,7 @@ class Model:
     def open(cls, artifact: Path, manifest: Manifest, choice: Choice, recorder: Recorder) -> "Model":
         """Open a variant's artifact. Raises EngineMissingError or EngineError."""
         binding = bind(artifact, choice.engine, manifest.inputs, manifest.outputs, choice.threads)
-        return cls(_Active(binding, recorder, manifest.labels, choice))
+        return cls(_Active(binding, recorder, manifest, choice))
 
     @classmethod
     def of(
@@ -106,6 +107,11 @@ class Model:
     def labels(self) -> tuple[str, ...] | None:
         """Class names by index, where the bundle has them."""
         return self._active.labels
+
+    @property
+    def preprocess(self) -> Preprocess | None:
+        """How a picture becomes the input, where the bundle says so."""
+        return self._active.preprocess
 
     @property
     def variant(self) -> Choice:

@@ -27,7 +27,7 @@ def picture_to_input(path: Path, tensor: Tensor, preprocess: Preprocess | None) 
     try:
         with Image.open(path) as picture:
             pixels = np.asarray(picture.convert(_MODES[channels]).resize((width, height), Image.Resampling.BILINEAR))
-    except (UnidentifiedImageError, OSError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
         raise InputError(f"{path} cannot be read as a picture: {error}.") from error
     mean, std = np.asarray(preprocess.mean, np.float32), np.asarray(preprocess.std, np.float32)
     values = (pixels.reshape(height, width, channels).astype(np.float32) * np.float32(preprocess.scale) - mean) / std

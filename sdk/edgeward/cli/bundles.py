@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from edgeward.cli import output
 from edgeward.cli.output import answer_json, number, table
@@ -41,6 +42,7 @@ def convert(
     from edgeward.cli.progress import ConversionProgress
     from edgeward_converters import convert as run_conversion
 
+    output.check_writable(out)
     with ConversionProgress() as progress:
         conversion = run_conversion(
             source,
@@ -60,7 +62,9 @@ def convert(
         answer_json(conversion.report)
         return
     output.show_conversion(conversion.report)
-    output.chatter.print(f"wrote {out} ({out.stat().st_size / 1e3:.0f} kB). Next: edgeward flash {out} DEVICE_URL")
+    output.chatter.print(
+        f"wrote {out} ({out.stat().st_size / 1e3:.0f} kB). Next: edgeward flash {out} DEVICE_URL", markup=False
+    )
 
 
 def inspect(bundle: BundlePath, json: Json = False) -> None:
@@ -108,7 +112,7 @@ def verify(bundle: BundlePath, device: DeviceOption = None, json: Json = False) 
         rows = [
             (
                 check.id,
-                "[green]passed[/]" if check.passed else "[red]failed[/]",
+                output.PASSED if check.passed else output.FAILED,
                 number(check.max_abs_error),
                 number(check.cosine, 6),
                 "–" if check.top1_agreement is None else f"{check.top1_agreement:.0%}",
@@ -122,19 +126,25 @@ def verify(bundle: BundlePath, device: DeviceOption = None, json: Json = False) 
 
 
 def bench(bundle: BundlePath, device: DeviceOption = None, json: Json = False) -> None:
-    """Time every variant: one prediction at batch size 1, loading, and peak memory.
+    """Time every variant: one prediction at batch size 1, loading, and peak memory; exit 1 when none runs.
 
     Example: edgeward bench model.edge
     """
-    trials = [trial for trial in _examine(bundle, device) if trial.timing is not None]
+    trials = _examine(bundle, device)
     rows = [_bench_row(trial) for trial in trials]
     if json:
         answer_json({"variants": rows})
-        return
-    columns = ("variant", "p50 ms", "p90 ms", "p99 ms", "load s", "peak MB")
-    keys = ("id", "p50_ms", "p90_ms", "p99_ms", "load_s", "peak_rss_mb")
-    cells = [[value if isinstance(value := row[key], str) else number(value) for key in keys] for row in rows]
-    table("Latency", columns, cells)
+    else:
+        columns = ("variant", "p50 ms", "p90 ms", "p99 ms", "load s", "peak MB")
+        keys = ("id", "p50_ms", "p90_ms", "p99_ms", "load_s", "peak_rss_mb")
+        table(
+            "Latency", columns, [[v if isinstance(v := row[key], str) else number(v) for key in keys] for row in rows]
+        )
+    for trial in trials:
+        if not trial.check.passed:
+            output.complain(f"{trial.check.id}: {trial.check.reason}")
+    if all(trial.timing is None for trial in trials):
+        raise typer.Exit(1)
 
 
 def targets(json: Json = False) -> None:
@@ -153,7 +163,7 @@ def targets(json: Json = False) -> None:
 
 
 def _examine(bundle: Path, device: str | None) -> tuple[Trial, ...]:
-    with output.chatter.status(f"running every variant on {device or 'this machine'} …"):
+    with output.chatter.status(f"running every variant on {escape(device or 'this machine')} …"):
         if device is None:
             from edgeward_runtimes import commands
 

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from edgeward.cli.bundles import BundlePath, Json
-from edgeward.cli.output import answer_json, chatter, number, people, table
+from edgeward.cli.output import FAILED, PASSED, answer_json, chatter, number, people, table
 from edgeward_runtimes.install.installer import Installed
 
 DeviceUrl = Annotated[str, typer.Argument(metavar="DEVICE_URL", help="A device, e.g. local:DIR.")]
@@ -25,7 +26,7 @@ def flash(bundle: BundlePath, device_url: DeviceUrl, json: Json = False) -> None
     """
     from edgeward_targets.device import Device
 
-    with chatter.status(f"installing {bundle} on {device_url} …"):
+    with chatter.status(f"installing {escape(str(bundle))} on {escape(device_url)} …"):
         installed = Device(device_url).install(bundle)
     if json:
         answer_json(installed)
@@ -35,14 +36,15 @@ def flash(bundle: BundlePath, device_url: DeviceUrl, json: Json = False) -> None
         rows = [
             (
                 trial.check.id,
-                "[green]passed[/]" if trial.check.passed else "[red]failed[/]",
+                PASSED if trial.check.passed else FAILED,
                 number(trial.timing.p50_ms if trial.timing else None),
                 trial.check.reason or "",
             )
             for trial in installed.selftest.trials
         ]
         table("Self-test on the device", ("variant", "", "p50 ms", ""), rows)
-        people.print(f"It runs [bold]{installed.selftest.choice.id}[/]: {installed.selftest.choice.reason}.")
+        choice = installed.selftest.choice
+        people.print(f"It runs [bold]{choice.id}[/]: {escape(choice.reason)}.")
 
 
 def rollback(
@@ -73,7 +75,8 @@ def status(device_url: DeviceUrl, json: Json = False) -> None:
         answer_json(found)
         return
     people.print(
-        f"{device_url}: edgeward {found.edgeward_version}, Python {found.python_version}, {found.architecture}; "
+        f"{escape(device_url)}: edgeward {found.edgeward_version}, Python {found.python_version}, "
+        f"{found.architecture}; "
         f"engines: {', '.join(found.engines) or 'none'}"
     )
     rows = [
@@ -83,7 +86,7 @@ def status(device_url: DeviceUrl, json: Json = False) -> None:
     if rows:
         table("Models", ("model", "release", "previous", "variant", "why"), rows)
     else:
-        people.print(f"No models are installed. Next: edgeward flash BUNDLE {device_url}")
+        people.print(f"No models are installed. Next: edgeward flash BUNDLE {device_url}", markup=False)
 
 
 def agent(config: Annotated[Path, typer.Option(help="agent.toml.")]) -> None:
@@ -100,7 +103,7 @@ def agent(config: Annotated[Path, typer.Option(help="agent.toml.")]) -> None:
 
 def _show_installed(device_url: str, installed: Installed) -> None:
     if installed.replaced == installed.release:
-        people.print(f"{device_url} already runs {installed.name} {installed.release}.")
+        people.print(f"{escape(device_url)} already runs {installed.name} {installed.release}.")
     else:
         before = f" (before: {installed.replaced})" if installed.replaced else ""
-        people.print(f"{device_url} now runs [bold]{installed.name} {installed.release}[/]{before}.")
+        people.print(f"{escape(device_url)} now runs [bold]{installed.name} {installed.release}[/]{before}.")

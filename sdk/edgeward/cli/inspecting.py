@@ -1,5 +1,8 @@
 """`edgeward inspect`: a bundle as a table, and what would run on this machine."""
 
+from rich.markup import escape
+from rich.text import Text
+
 from edgeward.cli.output import number, people, table
 from edgeward_runtimes import engines
 from edgeward_runtimes.bundle import Bundle
@@ -14,7 +17,7 @@ def show(bundle: Bundle) -> None:
     people.print(f"[bold]{manifest.name}[/] {manifest.version}  [dim]{bundle.digest[:12]}…, every byte checked[/]")
     for kind, tensors in (("input", manifest.inputs), ("output", manifest.outputs)):
         for tensor in tensors:
-            people.print(f"  {kind} {describe(tensor)}")
+            people.print(f"  {kind} {describe(tensor)}", markup=False)
     if manifest.metric is not None:
         people.print(
             f"  source model: {manifest.metric.name} {manifest.metric.value:.4f} on {manifest.metric.samples} samples"
@@ -38,7 +41,7 @@ def describe(tensor: Tensor) -> str:
     return f"{tensor.name}: {tensor.dtype} ({shape})"
 
 
-def _row(manifest: Manifest, variant: Variant) -> tuple[str, ...]:
+def _row(manifest: Manifest, variant: Variant) -> tuple[str | Text, ...]:
     missing = engines.missing_reason(variant.engine)
     return (
         variant.id,
@@ -46,7 +49,7 @@ def _row(manifest: Manifest, variant: Variant) -> tuple[str, ...]:
         f"{variant.size_bytes / 1e3:.1f}",
         number(variant.metric, 4),
         number(variant.latency_ms),
-        "" if missing is None else f"[dim]{missing}[/]",
+        Text(missing or "", "dim"),
     )
 
 
@@ -55,5 +58,5 @@ def _choice(manifest: Manifest) -> str:
     try:
         choice = choose(manifest, engines.missing_reason)
     except EngineMissingError as error:
-        return f"Nothing of it runs here: {error}"
-    return f"Here it would run [bold]{choice.id}[/]: {choice.reason}.\n[dim]Order of choice: {order}.[/]"
+        return f"Nothing of it runs here: {escape(str(error))}"
+    return f"Here it would run [bold]{choice.id}[/]: {escape(choice.reason)}.\n[dim]Order of choice: {order}.[/]"

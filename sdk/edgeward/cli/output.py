@@ -1,21 +1,26 @@
 """How the command line speaks: tables and progress to people, one JSON document to scripts."""
 
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from edgeward_converters.report import Report
+from edgeward_runtimes.errors import ConfigError
 
 # Into a file or a pipe there is no terminal whose width would have to be kept.
 _WIDTH = None if sys.stdout.isatty() else 160
 people = Console(width=_WIDTH)  # answers
 chatter = Console(stderr=True)  # progress and messages: never in the way of an answer
+
+KEPT, PASSED, FAILED = Text("kept", "green"), Text("passed", "green"), Text("failed", "red")
+ONLINE, OFFLINE = Text("online", "green"), Text("offline", "red")
 
 
 def answer_json(document: object) -> None:
@@ -23,19 +28,30 @@ def answer_json(document: object) -> None:
     typer.echo(msgspec.json.encode(document).decode())
 
 
+def check_writable(path: Path) -> None:
+    """Refuse, before long work, a file that could not be written after it. Raises ConfigError."""
+    place = next((folder for folder in (path, *path.absolute().parents) if folder.exists()), path)
+    if path.is_dir() or (place != path and not place.is_dir()) or not os.access(place, os.W_OK):
+        reason = "it is a folder" if path.is_dir() else f"{place} is not a folder that can be written to"
+        raise ConfigError(f"{path} cannot be written: {reason}. Name another file with -o.")
+
+
 def complain(message: str) -> None:
     """Print one line on stderr, whole, however narrow the terminal."""
     chatter.print(Text.assemble(("error: ", "bold red"), " ".join(message.split())), soft_wrap=True)
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; columns whose heading ends with a unit or a number sign are aligned right."""
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
+    """Print a table; columns whose heading ends with a unit or a number sign are aligned right.
+
+    A cell is shown as it is: brackets in it are no markup, as names and reasons come from elsewhere.
+    """
     grid = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for column in columns:
         numeric = column.endswith((" ms", " MB", " s", " kB", "%", "predictions", "errors", "drop"))
         grid.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        grid.add_row(*row)
+        grid.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
     people.print(grid)
 
 
@@ -54,7 +70,7 @@ def show_conversion(report: Report) -> None:
             "–" if outcome.metric is None else f"{outcome.metric:.4f}",
             "–" if outcome.drop is None else f"{outcome.drop:+.4f}",
             number(outcome.latency_ms),
-            "[green]kept[/]" if outcome.kept else f"[yellow]left out:[/] {escape(outcome.reason or '')}",
+            KEPT if outcome.kept else Text.assemble(("left out: ", "yellow"), outcome.reason or ""),
         )
         for outcome in report.variants
     ]

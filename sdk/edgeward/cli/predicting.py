@@ -6,12 +6,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeward.cli.output import answer_json, chatter, table
-from edgeward.pictures import picture_to_input
+from edgeward_runtimes import npz
 from edgeward_runtimes.binding import Array, Inputs
-from edgeward_runtimes.bundle import Bundle
+from edgeward_runtimes.durable import write_atomically
 from edgeward_runtimes.errors import InputError
 from edgeward_runtimes.loading import load
-from edgeward_runtimes.manifest import Preprocess
 from edgeward_runtimes.model import Model
 
 _SHOWN = 10
@@ -21,13 +20,13 @@ _TOP = 3
 def run(source: str, input_file: Path, *, engine: str | None, out: Path | None, json: bool) -> None:
     """Predict and show, or write, the outputs."""
     with load(source, engine=engine) as model:
-        inputs = _read(input_file, model, _preprocess(source))
+        inputs = _read(input_file, model)
         predicted = model.predict(inputs)
         outputs = predicted if isinstance(predicted, dict) else {model.outputs[0].name: predicted}
         chatter.print(f"{model.variant.id}: {model.variant.reason}", style="dim", soft_wrap=True)
     if out is not None:
-        np.savez_compressed(out, **outputs)  # type: ignore[arg-type]
-        chatter.print(f"wrote {out}")
+        write_atomically(out, npz.encode(outputs))
+        chatter.print(f"wrote {out}", markup=False)
     if json:
         answer_json({"variant": model.variant.id, "outputs": {name: array.tolist() for name, array in outputs.items()}})
     elif out is None:
@@ -35,26 +34,18 @@ def run(source: str, input_file: Path, *, engine: str | None, out: Path | None, 
             _show(name, array, model.labels)
 
 
-def _preprocess(source: str) -> Preprocess | None:
-    return Bundle.open(source).manifest.preprocess if Path(source).is_file() else None
-
-
-def _read(path: Path, model: Model, preprocess: Preprocess | None) -> Inputs:
+def _read(path: Path, model: Model) -> Inputs:
     """Read an .npy, an .npz or a picture as the model's inputs. Raises InputError."""
     if not path.is_file():
         raise InputError(f"{path} is not a file. Pass an .npy, an .npz or a picture.")
     if path.suffix not in (".npy", ".npz"):
         if len(model.inputs) != 1:
             raise InputError(f"{path} is one picture, but the model has {len(model.inputs)} inputs. Pass an .npz.")
-        return picture_to_input(path, model.inputs[0], preprocess)
-    try:
-        loaded = np.load(path, allow_pickle=False)
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path} cannot be read as numpy arrays: {error}.") from error
-    if isinstance(loaded, np.ndarray):
-        return _cast(loaded, model.inputs[0].dtype)
-    arrays = {name: loaded[name] for name in loaded.files}
-    if set(arrays) >= {"x"} and len(model.inputs) == 1:
+        from edgeward.pictures import picture_to_input
+
+        return picture_to_input(path, model.inputs[0], model.preprocess)
+    arrays = npz.read(path)
+    if "x" in arrays and len(model.inputs) == 1:
         return _cast(arrays["x"], model.inputs[0].dtype)
     return {tensor.name: _cast(arrays[tensor.name], tensor.dtype) for tensor in model.inputs if tensor.name in arrays}
 

@@ -2,6 +2,7 @@
 
 from types import TracebackType
 
+from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from edgeward.cli.output import chatter
@@ -40,7 +41,7 @@ class ConversionProgress:
             self._row(event.variant or _SOURCE, event.step)
         elif isinstance(event, Finished):
             outcome = event.outcome
-            self._finish(outcome.id, "kept" if outcome.kept else f"[yellow]left out:[/] {outcome.reason}")
+            self._finish(outcome.id, "kept" if outcome.kept else f"[yellow]left out:[/] {escape(outcome.reason or '')}")
 
     def _row(self, name: str, step: str) -> None:
         if name in self._rows:
