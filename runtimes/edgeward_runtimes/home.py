@@ -21,9 +21,8 @@ class Home(Struct, frozen=True):
         """From the environment, else the system's folders for root, else the user's own."""
         is_root = os.geteuid() == 0
         root = os.environ.get("EDGEWARD_HOME") or ("/var/lib/edgeward" if is_root else "~/.local/share/edgeward")
-        run = os.environ.get("EDGEWARD_RUN") or (
-            "/run/edgeward" if is_root else f"{os.environ.get('XDG_RUNTIME_DIR', '~/.cache')}/edgeward"
-        )
+        # Not $XDG_RUNTIME_DIR: an agent started by cron or systemd has none where the user's applications have.
+        run = os.environ.get("EDGEWARD_RUN") or ("/run/edgeward" if is_root else f"{root}/run")
         return cls(Path(root).expanduser(), Path(run).expanduser())
 
     @classmethod

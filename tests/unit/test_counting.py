@@ -132,20 +132,93 @@ def test_only_one_process_folds_at_a_time(device: Home) -> None:
     CounterStore(device).close()
 
 
-def test_a_damaged_store_is_put_aside_and_a_new_epoch_begins(device: Home) -> None:
+def test_after_a_damaged_store_only_what_is_new_is_told_in_a_new_epoch(device: Home) -> None:
     store = CounterStore(device)
     recorder = Recorder("toy", "r", device.latency)
-    recorder.success(1_000)
+    for _ in range(10):
+        recorder.success(1_000)
     (before,) = store.collect()["toy"]
     store.close()
     (device.root / "counters.msgpack").write_bytes(b"\xc1garbage")
-    again = CounterStore(device)
-    (after,) = again.collect()["toy"]
-    assert after.epoch != before.epoch
+    recorder.success(1_000)
+    for told in (0, 3):
+        for _ in range(told):
+            recorder.success(1_000)
+        again = CounterStore(device)
+        (after,) = again.collect()["toy"]
+        again.close()
+        assert after.epoch != before.epoch
+        assert after.predictions == told
+    recorder.close()
+    assert _totals(CounterStore(device)) == (3, 0), "folded, and not counted from its beginning"
     assert (device.root / "counters.damaged").read_bytes() == b"\xc1garbage"
 
 
-@pytest.mark.parametrize("content", [b"", b"x" * FILE_SIZE, b"EWLAT\x00\x00\x01" + b"\xc1" * (FILE_SIZE - 8)])
+@pytest.mark.parametrize("pid", [1, 255, 256, 512, 65536, 4194304])
+def test_every_process_id_can_be_read_back(device: Home, monkeypatch, pid: int) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: pid)
+    recorder = Recorder("toy", "r", device.latency)
+    recorder.success(1_000)
+    assert _totals(CounterStore(device)) == (1, 0)
+    recorder.close()
+
+
+def test_totals_that_no_host_was_told_are_kept_over_any_number_of_boots(device: Home, monkeypatch) -> None:
+    store = CounterStore(device)
+
+    def boot(number: int) -> None:
+        monkeypatch.setattr("edgeward_runtimes.latency.recorder.boot_id", lambda: f"{number:08d}")
+        recorder = Recorder("toy", "r", device.latency)
+        recorder.success(1_000)
+        recorder.close()
+        store.collect()
+
+    for number in range(100):
+        boot(number)
+    assert _totals(store) == (100, 0)
+    store.told("toy", store.collect()["toy"])
+    boot(100)
+    assert len(store.collect()["toy"]) == 65, "the 64 kept, and the new one"
+
+
+def test_what_is_no_latency_file_stops_nothing(device: Home) -> None:
+    store = CounterStore(device)
+    recorder = Recorder("toy", "r", device.latency)
+    recorder.success(1_000)
+    (device.latency / "folder.latency").mkdir()
+    os.mkfifo(device.latency / "pipe.latency")
+    (device.latency / "link.latency").symlink_to("/dev/zero")
+    assert _totals(store) == (1, 0)
+    recorder.close()
+    assert _totals(store) == (1, 0)
+
+
+def test_a_full_disk_does_not_hide_what_dead_processes_counted(device: Home, monkeypatch) -> None:
+    store = CounterStore(device)
+    recorder = Recorder("toy", "r", device.latency)
+    recorder.success(1_000)
+    recorder.close()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folding, "write_atomically", full)
+        assert _totals(store) == (1, 0)
+    assert _totals(store) == (1, 0)
+    assert list(device.latency.iterdir()) == []
+
+
+def test_a_closed_recorder_can_still_be_read_and_counts_for_nobody(device: Home) -> None:
+    recorder = Recorder("toy", "r", device.latency)
+    recorder.success(1_000)
+    recorder.close()
+    recorder.success(1_000)
+    assert recorder.read()[1].count == 2
+    assert _totals(CounterStore(device)) == (1, 0)
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * FILE_SIZE, b"EWLAT\x00\x00\x02\x09" + b"\xc1" * (FILE_SIZE - 9)])
 def test_a_damaged_latency_file_is_put_aside_and_the_others_count(device: Home, content: bytes) -> None:
     store = CounterStore(device)
     device.latency.mkdir(parents=True)

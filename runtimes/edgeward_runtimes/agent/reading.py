@@ -42,6 +42,11 @@ class Reader:
         }
         return Reading(int(time.time() * 1000), {**self._facts, **self._health.read()}, models)
 
+    def told(self, reading: Reading) -> None:
+        """Take note that a host was told a reading's totals."""
+        for name, model in reading.models.items():
+            self._counters.told(name, model.totals)
+
     def close(self) -> None:
         """Let another agent count."""
         self._counters.close()

@@ -37,6 +37,11 @@ class Counters(Struct, frozen=True):
         """Add another source's counts of the same release and epoch."""
         return Counters(self.release, self.epoch, self.errors + other.errors, self.histogram.merge(other.histogram))
 
+    def since(self, earlier: "Counters") -> "Counters":
+        """What was counted after `earlier`, a previous state of the same source."""
+        errors = max(0, self.errors - earlier.errors)
+        return Counters(self.release, self.epoch, errors, self.histogram.since(earlier.histogram))
+
     def later(self, other: "Counters") -> "Counters":
         """Of two reports of the same totals, the later one."""
         return Counters(self.release, self.epoch, max(self.errors, other.errors), self.histogram.later(other.histogram))

@@ -15,32 +15,41 @@ is counted. The list forgets X once its file is gone. One process folds at a tim
 
 import contextlib
 import fcntl
+import logging
 import os
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from edgeward_runtimes.durable import write_atomically
+from edgeward_runtimes.durable import fsync_folder, write_atomically
 from edgeward_runtimes.errors import InstallError
 from edgeward_runtimes.home import Home
 from edgeward_runtimes.latency import counters
-from edgeward_runtimes.latency.counters import Counters
-from edgeward_runtimes.latency.recorder import SUFFIX, Header, read_file
+from edgeward_runtimes.latency.counters import Counters, Key
+from edgeward_runtimes.latency.recorder import SUFFIX, Header, open_regular, read_file
 
 _FOLDING = ".folding"
-_KEPT_PER_MODEL = 16  # totals of releases and epochs long past, the newest last
+_KEPT_PER_MODEL = 64  # of what was told already: totals of releases and epochs long past
+_log = logging.getLogger("edgeward.latency")
 
 
 class State(Struct, frozen=True):
-    """What the store keeps. `totals` maps a model to its totals in the order of their last change."""
+    """What the store keeps.
+
+    Attributes:
+        totals: A model's totals, in the order of their last change.
+        folded: Ids of files whose counts are in the totals.
+        baselines: By file id, what a file had counted when this store took over from a damaged one, which told of it.
+    """
 
     id: str
     totals: dict[str, tuple[Counters, ...]] = {}
     folded: frozenset[str] = frozenset()
+    baselines: dict[str, Counters] = {}
 
 
 def epoch_of(store_id: str, boot: str) -> str:
@@ -52,13 +61,29 @@ def fold(state: State, file_id: str, model: str, counts: Counters) -> State:
     """Add a dead process's counts, unless they were added before."""
     if file_id in state.folded:
         return state
-    totals = {**state.totals, model: _added(state.totals.get(model, ()), counts)[-_KEPT_PER_MODEL:]}
+    totals = {**state.totals, model: _added(state.totals.get(model, ()), counts)}
     return replace(state, totals=totals, folded=state.folded | {file_id})
 
 
-def forget(state: State, present: Iterable[str]) -> State:
-    """Drop from the `folded` list what has no file any more."""
-    return replace(state, folded=state.folded & frozenset(present))
+def forget(state: State, present: Collection[str], told: Collection[tuple[str, Key]] = ()) -> State:
+    """Drop what no longer matters.
+
+    That is what concerns files that are gone, and a model's oldest totals beyond those kept, but only of those that a
+    host was told (`told`: model and key).
+    """
+    return replace(
+        state,
+        totals={
+            model: _newest(rows, {key for name, key in told if name == model}) for model, rows in state.totals.items()
+        },
+        folded=state.folded & frozenset(present),
+        baselines={file_id: counts for file_id, counts in state.baselines.items() if file_id in present},
+    )
+
+
+def _newest(totals: tuple[Counters, ...], told: Collection[Key]) -> tuple[Counters, ...]:
+    surplus = len(totals) - _KEPT_PER_MODEL
+    return tuple(each for place, each in enumerate(totals) if place >= surplus or each.key not in told)
 
 
 def _added(totals: tuple[Counters, ...], counts: Counters) -> tuple[Counters, ...]:
@@ -86,6 +111,8 @@ class CounterStore:
         except OSError:
             os.close(self._lock)
             raise InstallError(f"Another agent already counts for {home.root}. Stop it first.") from None
+        self._told: set[tuple[str, Key]] = set()
+        self._unreadable: set[Path] = set()
         self._state = self._load()
 
     def close(self) -> None:
@@ -94,33 +121,45 @@ class CounterStore:
 
     def collect(self) -> dict[str, tuple[Counters, ...]]:
         """Fold the files of dead processes; return every model's totals, living processes included."""
-        self._fold_dead()
+        try:
+            self._fold_dead()
+        except OSError as error:  # a full disk: what was not folded is read below as if its process lived
+            _log.error("counts cannot be folded under %s, trying again: %s", self._path.parent, error)
         totals = dict(self._state.totals)
-        for path in sorted(self._folder.glob(f"*{SUFFIX}")):
-            read = self._read(path)
+        for path in self._files():
+            read = None if path.stem in self._state.folded else self._read(path)
             if read is not None:
                 header, counts = read
                 totals[header.model] = _added(totals.get(header.model, ()), counts)
         return totals
+
+    def told(self, model: str, totals: Iterable[Counters]) -> None:
+        """Take note that a host was told these totals: the oldest of them need not be kept for ever."""
+        self._told.update((model, each.key) for each in totals)
+
+    def _files(self) -> list[Path]:
+        return sorted((*self._folder.glob(f"*{SUFFIX}"), *self._folder.glob(f"*{_FOLDING}")))
 
     def _fold_dead(self) -> None:
         for path in self._folder.glob(f"*{SUFFIX}"):
             if _is_abandoned(path):
                 path.rename(path.with_suffix(_FOLDING))
         folding = list(self._folder.glob(f"*{_FOLDING}"))
-        state = forget(self._state, (path.stem for path in folding))
+        if not folding:
+            return
+        state = forget(self._state, {path.stem for path in self._folder.iterdir()}, self._told)
         for path in folding:
             read = self._read(path)
             if read is not None:
                 header, counts = read
                 state = fold(state, path.stem, header.model, counts)
-        if state != self._state and folding:
-            self._write(state)
+        self._write(state)
         for path in folding:
             path.unlink(missing_ok=True)
+        fsync_folder(self._folder)  # gone for good before the list forgets them
 
     def _read(self, path: Path) -> tuple[Header, Counters] | None:
-        """A file's counts, or None (and the file put aside) when it is damaged."""
+        """What a file counted for this store; None when it cannot be read, and when it is damaged it is put aside."""
         try:
             header, errors, histogram = read_file(path)
         except FileNotFoundError:
@@ -128,7 +167,14 @@ class CounterStore:
         except ValueError:
             path.rename(path.with_suffix(".damaged"))
             return None
-        return header, Counters(header.release, epoch_of(self._state.id, header.boot), errors, histogram)
+        except OSError as error:
+            if path not in self._unreadable:
+                self._unreadable.add(path)
+                _log.warning("%s is not counted: %s", path, error.strerror)
+            return None
+        counts = Counters(header.release, epoch_of(self._state.id, header.boot), errors, histogram)
+        before = self._state.baselines.get(path.stem)
+        return header, counts if before is None else counts.since(before)
 
     def _load(self) -> State:
         try:
@@ -136,9 +182,12 @@ class CounterStore:
         except FileNotFoundError:
             state = State(id=uuid.uuid4().hex)
         except ValueError:
-            # What it counted was reported under its id; a new id makes a new epoch, so nothing is counted twice.
+            # What it counted was told under its id, and so was what the present files hold: a new id makes a new
+            # epoch, in which only what is counted from now on is told, so nothing is counted twice.
             self._path.replace(self._path.with_suffix(".damaged"))
-            state = State(id=uuid.uuid4().hex)
+            self._state = State(id=uuid.uuid4().hex)
+            present = {path.stem: self._read(path) for path in self._files()}
+            state = replace(self._state, baselines={name: read[1] for name, read in present.items() if read})
         else:
             return state
         self._write(state)
@@ -153,11 +202,13 @@ class _Stored(Struct, frozen=True, forbid_unknown_fields=True):
     id: str
     totals: dict[str, bytes]
     folded: frozenset[str]
+    baselines: dict[str, bytes] = {}
 
 
 def _encode(state: State) -> bytes:
     totals = {model: counters.pack(rows) for model, rows in state.totals.items()}
-    return msgspec.msgpack.encode(_Stored(state.id, totals, state.folded))
+    baselines = {file_id: counters.pack([counts]) for file_id, counts in state.baselines.items()}
+    return msgspec.msgpack.encode(_Stored(state.id, totals, state.folded, baselines))
 
 
 def _decode(content: bytes) -> State:
@@ -167,12 +218,13 @@ def _decode(content: bytes) -> State:
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ValueError(f"not a counter store: {error}") from None
     totals = {model: tuple(counters.unpack(packed)) for model, packed in stored.totals.items()}
-    return State(stored.id, totals, stored.folded)
+    baselines = {file_id: counters.unpack(packed)[0] for file_id, packed in stored.baselines.items()}
+    return State(stored.id, totals, stored.folded, baselines)
 
 
 def _is_abandoned(path: Path) -> bool:
-    """Whether no living process owns the file."""
-    with contextlib.suppress(FileNotFoundError), path.open("rb") as stream:
+    """Whether it is a file that no living process owns."""
+    with contextlib.suppress(OSError), open_regular(path) as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

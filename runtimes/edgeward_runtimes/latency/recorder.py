@@ -5,7 +5,7 @@ A recorder owns one memory-mapped file. Counting is a store into it, so what was
 and the kernel drops that lock at its death, so whoever can take the lock knows that no more will be counted.
 
     bytes 0–7       magic
-    bytes 8–1023    msgpack header (Header), zero-padded
+    bytes 8–1023    the header's length (2 bytes, little-endian), the header (Header, msgpack), zeros
     bytes 1024–…    uint64, native order: errors, sum of latencies in ns, then the histogram's buckets
 
 A file is made under a `.new` name, locked, and then renamed to `.latency`: no reader ever sees one unlocked
@@ -13,14 +13,17 @@ while its owner lives.
 """
 
 import contextlib
+import errno
 import fcntl
 import mmap
 import os
+import stat
 import threading
 import uuid
 import warnings
 import weakref
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 import numpy as np
@@ -28,9 +31,9 @@ from msgspec import Struct
 
 from edgeward_runtimes.latency.histogram import BUCKET_COUNT, Histogram, bucket_of
 
-MAGIC = b"EWLAT\x00\x00\x01"
+MAGIC = b"EWLAT\x00\x00\x02"
 SUFFIX = ".latency"
-_HEADER_END = 1024
+_HEADER, _HEADER_END = len(MAGIC) + 2, 1024
 _ERRORS, _SUM, _BUCKETS = 0, 1, 2
 FILE_SIZE = 8192
 _WORDS = 2 + BUCKET_COUNT
@@ -74,9 +77,10 @@ class Recorder:
     def success(self, elapsed_ns: int) -> None:
         """Count one answered prediction that took `elapsed_ns`."""
         bucket = _BUCKETS + bucket_of(elapsed_ns)
-        words, lock = self._words, self._lock
+        lock = self._lock
         lock.acquire()  # `with` takes three times as long
         try:
+            words = self._words
             # The bucket is the count; the sum only serves the mean, so a kill between the two loses no prediction.
             words[bucket] += 1
             words[_SUM] += elapsed_ns
@@ -89,15 +93,18 @@ class Recorder:
             self._words[_ERRORS] += 1
 
     def read(self) -> tuple[int, Histogram]:
-        """Errors and the histogram so far."""
-        return _split(self._words)
+        """Errors and the histogram so far, also after closing."""
+        with self._lock:
+            return _split(self._words)
 
     def close(self) -> None:
-        """Let go of the file, which stays for the agent to fold. Counting afterwards is an error."""
+        """Let go of the file, which stays for the agent to fold. What is counted afterwards is not reported."""
         _recorders.discard(self)
         with self._lock:
+            counted = memoryview(bytearray(self._words)).cast("Q")
             self._words.release()
             self._map.close()
+            self._words, self._map = counted, mmap.mmap(-1, FILE_SIZE)
 
     def _reopen_in_child(self) -> None:
         """After fork: leave the parent's file to the parent and count in one of our own."""
@@ -114,7 +121,8 @@ def _create(folder: Path, model: str, release: str) -> mmap.mmap:
     """
     folder.mkdir(parents=True, exist_ok=True)
     header = Header(uuid.uuid4().hex, model, release, boot_id(), os.getpid())
-    packed = MAGIC + msgspec.msgpack.encode(header)
+    encoded = msgspec.msgpack.encode(header)
+    packed = MAGIC + len(encoded).to_bytes(2, "little") + encoded
     staged = folder / f"{header.id}.new"
     descriptor = os.open(staged, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     try:
@@ -139,7 +147,7 @@ def read_file(path: Path) -> tuple[Header, int, Histogram]:
         ValueError: When the file is not one.
         OSError: When it cannot be read.
     """
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         if os.fstat(stream.fileno()).st_size != FILE_SIZE:
             raise ValueError(f"{path} is not a latency file: it is not {FILE_SIZE} bytes long")
         with mmap.mmap(stream.fileno(), FILE_SIZE, access=mmap.ACCESS_READ) as mapped:
@@ -147,7 +155,8 @@ def read_file(path: Path) -> tuple[Header, int, Histogram]:
             if not head.startswith(MAGIC):
                 raise ValueError(f"{path} is not a latency file: wrong magic")
             try:
-                header = msgspec.msgpack.decode(head[len(MAGIC) :].rstrip(b"\x00"), type=Header)
+                length = int.from_bytes(head[len(MAGIC) : _HEADER], "little")
+                header = msgspec.msgpack.decode(head[_HEADER : _HEADER + length], type=Header)
             except msgspec.MsgspecError as error:
                 raise ValueError(f"{path} is not a latency file: {error}") from None
             # Through the map and 8-byte words, not read(): a word is then never seen half-written.
@@ -155,8 +164,21 @@ def read_file(path: Path) -> tuple[Header, int, Histogram]:
                 return (header, *_split(words))
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open for reading what should be a latency file; OSError for anything that is no regular file.
+
+    The folder may be shared with other users: nothing in it may make the agent wait or follow it elsewhere.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
 def _split(words: memoryview) -> tuple[int, Histogram]:
-    numbers = np.frombuffer(words, np.uint64).copy()
+    # One copy in one call: a fork in between would leave the child a view that keeps it from closing the map.
+    numbers = np.frombuffer(bytes(words), np.uint64)
     return int(numbers[_ERRORS]), Histogram(numbers[_BUCKETS:], int(numbers[_SUM]))
 
 
