@@ -26,11 +26,19 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         answer = _run(options)
     except EdgewardError as error:
-        print(error, file=sys.stderr)
-        return 2
+        return _refuse(str(error))
+    except OSError as error:
+        return _refuse(f"{error.filename or 'the system'}: {error.strerror or error}. Mend that and try again.")
+    except ModuleNotFoundError as error:
+        return _refuse(f"This needs the package {error.name!r}: pip install 'edgeward[agent]'")
     if answer is not None:
         os.write(answer_to, msgspec.json.encode(answer) + b"\n")
     return 0
+
+
+def _refuse(reason: str) -> int:
+    print(reason, file=sys.stderr)
+    return 2
 
 
 def _parser() -> argparse.ArgumentParser:

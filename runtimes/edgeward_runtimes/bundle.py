@@ -6,7 +6,8 @@ Rules kept here:
   member's path, size and SHA-256 against the manifest.
 - The seal is the zip's own archive comment, `edgeward-sha256:HEX`, over every byte before HEX. It covers
   what member digests cannot see (headers, names, timestamps), and `unzip` still opens the file.
-- A member is never read past its declared size, so a zip bomb costs nothing.
+- A member is never read past its declared size, so a zip bomb costs nothing. Stored and deflated members alone are
+  taken: Python unpacks other methods a whole chunk at a time, whatever its size.
 - A failed write or unpack leaves no file behind under the final name.
 
 The seal finds damage and tampering by accident or ignorance; who made a bundle is proved by signatures.
@@ -15,8 +16,11 @@ The seal finds damage and tampering by accident or ignorance; who made a bundle 
 import hashlib
 import io
 import os
+import tempfile
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -67,8 +71,9 @@ class Release:
         return self.folder / variant.files[0].path
 
     def golden(self) -> "GoldenSamples":
-        """The golden samples, read from disk."""
-        return GoldenSamples.decode((self.folder / self.manifest.golden.path).read_bytes(), str(self.folder))
+        """The golden samples, read from disk. Raises BundleError when they are not of the manifest's tensors."""
+        content = (self.folder / self.manifest.golden.path).read_bytes()
+        return GoldenSamples.decode(content, self.manifest, str(self.folder))
 
 
 class GoldenSamples:
@@ -84,8 +89,8 @@ class GoldenSamples:
         return npz.encode({f"{kind}/{name}": array for kind, arrays in groups for name, array in arrays.items()})
 
     @classmethod
-    def decode(cls, content: bytes, origin: str) -> "GoldenSamples":
-        """Read golden.npz. Raises BundleError."""
+    def decode(cls, content: bytes, manifest: Manifest, origin: str) -> "GoldenSamples":
+        """Read golden.npz. Raises BundleError when it does not hold samples of all the manifest's tensors."""
         groups: dict[str, dict[str, NDArray[np.generic]]] = {"inputs": {}, "outputs": {}}
         try:
             for key, array in npz.decode(content).items():
@@ -93,6 +98,13 @@ class GoldenSamples:
                 groups[kind][name] = array
         except npz.DAMAGED as error:
             raise BundleError(f"{origin}: golden.npz cannot be read: {error}") from error
+        for kind, tensors in (("inputs", manifest.inputs), ("outputs", manifest.outputs)):
+            expected, found = {tensor.name for tensor in tensors}, groups[kind]
+            if set(found) != expected or any(array.ndim == 0 or len(array) == 0 for array in found.values()):
+                raise BundleError(
+                    f"{origin}: golden.npz must hold samples of the {kind} {sorted(expected)}; "
+                    f"it holds {sorted(found)}."
+                )
         return cls(groups["inputs"], groups["outputs"])
 
 
@@ -112,15 +124,10 @@ class Bundle:
             BundleError: The subclass says what is wrong; see `edgeward_runtimes.errors`.
         """
         path = Path(path)
-        try:
-            with path.open("rb") as stream:
-                digest = _check_seal(stream, path)
-                with zipfile.ZipFile(stream) as archive:
-                    manifest = _check_members(archive, path)
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
-            raise BundleError(f"{path} is a damaged zip archive: {error}. Copy it again.") from error
-        except OSError as error:
-            raise BundleError(f"{path} cannot be read: {error.strerror or error}.") from error
+        with _reading(path), path.open("rb") as stream:
+            digest = _check_seal(stream, path)
+            with zipfile.ZipFile(stream) as archive:
+                manifest = _check_members(archive, path)
         return cls(path, manifest, digest)
 
     @property
@@ -135,12 +142,12 @@ class Bundle:
         declared = {file.path: file for file in self.manifest.files()}
         if member not in declared:
             raise MissingFileError(f"{self.path} holds no {member!r}; it holds {sorted(declared)}.")
-        with zipfile.ZipFile(self.path) as archive:
+        with _reading(self.path), zipfile.ZipFile(self.path) as archive:
             return _read_checked(archive, declared[member], self.path)
 
     def golden(self) -> GoldenSamples:
-        """The golden samples."""
-        return GoldenSamples.decode(self.read(self.manifest.golden.path), str(self.path))
+        """The golden samples. Raises BundleError when they are not of the manifest's tensors."""
+        return GoldenSamples.decode(self.read(self.manifest.golden.path), self.manifest, str(self.path))
 
     def unpack(self, folder: Path) -> Release:
         """Write every member under `folder`, each checked and fsynced.
@@ -155,6 +162,27 @@ class Bundle:
         write_atomically(folder / MANIFEST, self.read(MANIFEST))
         fsync_folder(folder)
         return Release(folder, self.manifest)
+
+    @contextmanager
+    def unpacked(self) -> Iterator[Release]:
+        """Have the bundle unpacked in a temporary folder for a while. Raises BundleError, also for want of room."""
+        with ExitStack() as stack:
+            try:
+                release = self.unpack(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeward-"))))
+            except OSError as error:
+                raise BundleError(
+                    f"{self.path} cannot be unpacked: {error.strerror or error}. Make room, or set TMPDIR elsewhere."
+                ) from error
+            yield release
+
+    def mend(self, folder: Path) -> None:
+        """Write anew what differs from the bundle in a folder that it was unpacked into, each file in one rename."""
+        for file in self.manifest.files():
+            path = folder / file.path
+            if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != file.sha256:
+                write_atomically(path, self.read(file.path))
+        if not (folder / MANIFEST).is_file() or (folder / MANIFEST).read_bytes() != self.read(MANIFEST):
+            write_atomically(folder / MANIFEST, self.read(MANIFEST))
 
     def save(self, path: str | os.PathLike[str]) -> "Bundle":
         """Copy the bundle to `path`, whole or not at all, and return the bundle there."""
@@ -197,6 +225,17 @@ def write(path: str | os.PathLike[str], manifest: Manifest, contents: Mapping[st
     return Bundle.open(path)
 
 
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Whatever a damaged archive makes the zip reader raise is a BundleError."""
+    try:
+        yield
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OverflowError) as error:
+        raise BundleError(f"{path} is a damaged zip archive: {error}. Copy it again.") from error
+
+
 def _check_seal(stream: io.BufferedReader, path: Path) -> str:
     """Check the digest over the whole file; return it."""
     if stream.read(2) != b"PK":
@@ -214,6 +253,8 @@ def _check_seal(stream: io.BufferedReader, path: Path) -> str:
     remaining = size - 64
     while remaining:
         chunk = stream.read(min(_CHUNK, remaining))
+        if not chunk:
+            raise TruncatedBundleError(f"{path} was cut while it was read. Copy it again.")
         remaining -= len(chunk)
         digest.update(chunk)
     expected, actual = seal[len(_SEAL) :].decode("ascii", "replace"), digest.hexdigest()
@@ -232,6 +273,13 @@ def _check_members(archive: zipfile.ZipFile, path: Path) -> Manifest:
         pure = PurePosixPath(name)
         if pure.is_absolute() or ".." in pure.parts or "\\" in name or ":" in name or name.endswith("/"):
             raise UnsafePathError(f"{path} holds {name!r}, which would leave the bundle's folder. Do not use it.")
+        if any(str(parent) in names for parent in pure.parents):
+            raise UnsafePathError(f"{path} holds {name!r} and a file where its folder would be. Do not use it.")
+    for member in archive.infolist():
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise BundleError(
+                f"{path} packs {member.filename!r} in a way that bundles do not: neither stored nor deflated."
+            )
     if MANIFEST not in names:
         raise MissingFileError(f"{path} holds no {MANIFEST}: it is a zip, but not a bundle.")
     if archive.getinfo(MANIFEST).file_size > _MANIFEST_LIMIT:

@@ -1,7 +1,6 @@
 """What a device can be asked to do; `__main__` gives these a command line, the host's CLI calls it over a transport."""
 
 import platform
-import tempfile
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -79,9 +78,7 @@ def model_status(slots: Slots) -> ModelStatus:
 
 def examine(bundle_path: Path) -> Examination:
     """Prove and time every variant of a bundle here, without installing it."""
-    bundle = Bundle.open(bundle_path)
-    with tempfile.TemporaryDirectory(prefix="edgeward-") as folder:
-        release = bundle.unpack(Path(folder))
+    with Bundle.open(bundle_path).unpacked() as release:
         return Examination(tuple(selftest.try_variant(release, variant) for variant in release.manifest.variants))
 
 

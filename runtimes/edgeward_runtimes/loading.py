@@ -2,7 +2,6 @@
 
 import os
 import re
-import tempfile
 import threading
 from pathlib import Path
 
@@ -14,9 +13,9 @@ from edgeward_runtimes.home import Home
 from edgeward_runtimes.install import result
 from edgeward_runtimes.install.slots import Slots
 from edgeward_runtimes.latency.recorder import Recorder
+from edgeward_runtimes.manifest import NAME_PATTERN
 from edgeward_runtimes.model import Model
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _WATCH_INTERVAL_S = 0.5
 
 
@@ -46,14 +45,14 @@ def load(
     engine = engine or os.environ.get("EDGEWARD_ENGINE") or None
     threads = threads if threads is not None else _threads_from_environment()
     path = Path(source)
-    if path.exists() or path.suffix == ".edge" or not _NAME.fullmatch(str(source)):
+    if path.suffix == ".edge" or not re.search(NAME_PATTERN, str(source)) or path.is_file():
         if watch:
             raise InputError(f"watch=True follows an installed model; {source} is a file. Pass its name.")
         return _load_bundle(path, variant, engine, threads)
     installed = _Installed(Home.default(), str(source), variant, engine, threads)
-    model = installed.open()
+    model, folder = installed.open()
     if watch:
-        _watch(model, installed)
+        _watch(model, installed, folder)
     return model
 
 
@@ -72,7 +71,7 @@ def open_release(
         engines.missing_reason,
         variant=variant,
         engine=engine,
-        installed=tested.choice if tested else None,
+        tested=tested,
         threads=threads,
     )
     artifact = release.artifact(release.manifest.variant(choice.id))
@@ -81,10 +80,8 @@ def open_release(
 
 
 def _load_bundle(path: Path, variant: str | None, engine: str | None, threads: int | None) -> Model:
-    bundle = Bundle.open(path)
     # Engines have read or mapped their files once they are open, so the unpacked copy may go.
-    with tempfile.TemporaryDirectory(prefix="edgeward-") as folder:
-        release = bundle.unpack(Path(folder))
+    with Bundle.open(path).unpacked() as release:
         return open_release(release, variant=variant, engine=engine, threads=threads)
 
 
@@ -97,31 +94,32 @@ class _Installed:
         self._options = {"variant": variant, "engine": engine}
         self._threads = threads
 
-    def open(self) -> Model:
+    def open(self) -> tuple[Model, Path]:
+        """The model, and the folder of the release that it is."""
         folder = self.slots.current()
         recorder = Recorder(self.slots.name, folder.name, self._home.latency)
         try:
-            return open_release(Release.open(folder), **self._options, threads=self._threads, recorder=recorder)
+            release = Release.open(folder)
+            return open_release(release, **self._options, threads=self._threads, recorder=recorder), folder
         except EdgewardError:
             recorder.close()
             raise
 
 
-def _watch(model: Model, installed: _Installed) -> None:
-    """Follow `current` on a daemon thread until the model is closed."""
+def _watch(model: Model, installed: _Installed, opened: Path) -> None:
+    """Follow `current` on a daemon thread until the model is closed; `opened` is the release that it is now."""
     stop = threading.Event()
 
     def follow(seen: Path) -> None:
         while not stop.wait(_WATCH_INTERVAL_S):
             try:
-                current = installed.slots.current()
-                if current != seen:
-                    model.move_to(installed.open())
-                    seen = current
+                if installed.slots.current() != seen:
+                    moved, seen = installed.open()
+                    model.move_to(moved)
             except EdgewardError:
                 continue  # not openable yet or any more: stay on the release that works, look again
 
-    thread = threading.Thread(target=follow, args=(installed.slots.current(),), name="edgeward-watch", daemon=True)
+    thread = threading.Thread(target=follow, args=(opened,), name="edgeward-watch", daemon=True)
     model.on_close(stop.set)
     thread.start()
 

@@ -14,10 +14,12 @@ from edgeward_runtimes.errors import SchemaError
 
 SCHEMA = 1
 
-Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-Size = Annotated[int, Meta(ge=0)]
+Sha256 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+Size = Annotated[int, Meta(ge=0, le=2**40)]
 # Names become folder names on the device and topic levels in MQTT: no separators, no wildcards.
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$")]
+NAME_PATTERN = r"\A[A-Za-z0-9_][A-Za-z0-9._-]{0,63}\Z"
+NAME_RULE = "up to 64 letters, digits, dots, dashes and underscores, beginning with none of .-"
+Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
 # null = not quantized; static = ranges from calibration data; dynamic = ranges found while running;
 # weights = only the weights are stored in fewer bits.
 Quantization = Literal["static", "dynamic", "weights"]
@@ -38,7 +40,7 @@ class Tensor(_Frozen, frozen=True):
 class File(_Frozen, frozen=True):
     """One file in the bundle, by its path relative to the bundle's root."""
 
-    path: str
+    path: Annotated[str, Meta(min_length=1, max_length=200)]
     size_bytes: Size
     sha256: Sha256
 
@@ -61,7 +63,7 @@ class Variant(_Frozen, frozen=True):
     id: Name
     engine: Name
     precision: Name
-    files: tuple[File, ...]
+    files: Annotated[tuple[File, ...], Meta(min_length=1)]
     size_bytes: Size
     metric: float | None = None
     quantization: Quantization | None = None
@@ -70,9 +72,9 @@ class Variant(_Frozen, frozen=True):
 
 
 class Tolerance(_Frozen, frozen=True):
-    """How far a variant's outputs may lie from the source's on the golden samples.
+    """How far one output of a variant may lie from the source's on the golden samples.
 
-    `max_abs_error` is in the outputs' unit; `cosine` is the least allowed cosine similarity of a sample.
+    `max_abs_error` is in the output's unit; `cosine` is the least allowed cosine similarity of a sample.
     """
 
     max_abs_error: float
@@ -80,13 +82,16 @@ class Tolerance(_Frozen, frozen=True):
 
 
 class Golden(_Frozen, frozen=True):
-    """Inputs with the source model's outputs: `golden.npz` with keys `inputs/NAME` and `outputs/NAME`."""
+    """Inputs with the source model's outputs: `golden.npz` with keys `inputs/NAME` and `outputs/NAME`.
+
+    `tolerance` is by variant and output: each output has a scale of its own.
+    """
 
     path: str
     size_bytes: Size
     sha256: Sha256
     samples: Size
-    tolerance: dict[str, Tolerance]
+    tolerance: dict[str, dict[str, Tolerance]]
 
 
 class Statistics(_Frozen, frozen=True):
@@ -180,7 +185,7 @@ def encode(manifest: Manifest) -> bytes:
 
 
 def _check_consistency(manifest: Manifest, origin: str) -> None:
-    """Hold what types alone cannot: a supported schema, unique ids and paths, a tolerance per variant."""
+    """Hold what types alone cannot: a supported schema, unique ids and paths, a tolerance per variant and output."""
     if manifest.schema != SCHEMA:
         raise SchemaError(f"{origin} has manifest schema {manifest.schema}; the only one so far is {SCHEMA}.")
     ids = [variant.id for variant in manifest.variants]
@@ -194,3 +199,10 @@ def _check_consistency(manifest: Manifest, origin: str) -> None:
             f"{origin}: golden.tolerance is given for {sorted(manifest.golden.tolerance)}, "
             f"but the variants are {sorted(ids)}."
         )
+    outputs = {tensor.name for tensor in manifest.outputs}
+    for variant_id, tolerance in manifest.golden.tolerance.items():
+        if set(tolerance) != outputs:
+            raise SchemaError(
+                f"{origin}: golden.tolerance of {variant_id} is given for {sorted(tolerance)}, "
+                f"but the outputs are {sorted(outputs)}."
+            )

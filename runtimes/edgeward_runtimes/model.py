@@ -138,7 +138,7 @@ class Model:
 
         Raises:
             InputError: When a tensor's name, shape or dtype is wrong; nothing was run or counted.
-            EngineError: When the engine failed; counted as an error.
+            EngineError: When the engine failed; counted as an error. When the model is closed.
         """
         active = self._active
         start = perf_counter_ns()
@@ -185,9 +185,10 @@ class Model:
         self._on_close = action
 
     def close(self) -> None:
-        """Stop watching and let go of the latency file; its counts stay for the agent. Do not predict afterwards."""
+        """Stop watching and let go of the latency file; its counts stay for the agent, and in `latency`."""
         if self._on_close is not None:
             self._on_close()
+        self._active.take = _refuse
         self._active.recorder.close()
 
     def __enter__(self) -> "Model":
@@ -205,12 +206,21 @@ class Model:
 _END: Any = object()
 
 
+def _refuse() -> Binding:
+    raise EngineError("The model is closed. Load it again to predict.")
+
+
 def bind(
     artifact: Path, engine: str, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], threads: int | None
 ) -> Binding:
     """Open an artifact with its engine behind the manifest's tensors. Raises EngineError."""
     try:
-        return Binding(engines.get(engine).open(artifact, threads), inputs, outputs)
+        session = engines.get(engine).open(artifact, threads)
+        if not isinstance(session, engines.Session):
+            raise EngineError(
+                f"{engine} gives no session as edgeward_runtimes.engines.Session says. Upgrade its package."
+            )
+        return Binding(session, inputs, outputs)
     except EdgewardError:
         raise
     except Exception as error:  # whatever an engine's loader throws, natively or not

@@ -17,6 +17,7 @@ from edgeward_runtimes.errors import DigestError, InstallError, NotInstalledErro
 from edgeward_runtimes.home import Home
 from edgeward_runtimes.install import installer
 from edgeward_runtimes.install.installer import install, rollback
+from edgeward_runtimes.install.journal import Entry
 from edgeward_runtimes.install.slots import Slots
 
 Make = Callable[..., Path]
@@ -48,6 +49,18 @@ def test_installing_what_is_current_changes_nothing(multiply_bundle: Make, home:
     again = install(home, multiply_bundle())
     assert (again.release, again.replaced) == (installed.release, installed.release)
     assert Slots(home, "toy").entries() == entries
+
+
+def test_a_release_damaged_since_is_mended_by_installing_it_again(multiply_bundle: Make, home: Home) -> None:
+    first, second = multiply_bundle("1.0.0"), multiply_bundle("1.1.0")
+    slots = Slots(home, "toy")
+    install(home, first)
+    for bundle in (first, second, first):  # the current one, then another, then the previous one
+        artifact = next((slots.current() / "variants").iterdir())
+        artifact.write_bytes(b"cut")
+        install(home, bundle)
+        with edgeward.load("toy") as model:
+            np.testing.assert_array_equal(model.predict(X), X * 2)
 
 
 def test_installing_the_previous_release_again_makes_it_current(multiply_bundle: Make, home: Home) -> None:
@@ -105,6 +118,34 @@ def test_a_full_disk_leaves_the_device_as_it_was(multiply_bundle: Make, home: Ho
         install(home, multiply_bundle("1.1.0"))
     assert Slots(home, "toy").target("current") == good
     assert _releases(Slots(home, "toy")) == {good}
+
+
+@pytest.mark.parametrize("step", ["switched", "done"])
+def test_a_disk_that_fills_up_after_the_switch_leaves_the_new_release(
+    multiply_bundle: Make, home: Home, monkeypatch, step: str
+) -> None:
+    install(home, multiply_bundle("1.0.0"))
+    note = Slots.note
+
+    def full(self: Slots, entry: Entry) -> None:
+        if entry.step == step:
+            raise OSError(28, "No space left on device")
+        note(self, entry)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Slots, "note", full)
+        installed = install(home, multiply_bundle("1.1.0"))
+    slots = Slots(home, "toy")
+    assert slots.target("current") == installed.release
+    assert rollback(home, "toy").release == installed.replaced
+
+
+def test_what_cannot_be_written_is_an_install_error(home: Home) -> None:
+    nowhere = Home.under(Path("/dev/null/device"))
+    with pytest.raises(NotInstalledError, match="No model 'toy' is installed"):
+        rollback(nowhere, "toy")
+    with pytest.raises(NotInstalledError, match="is not a model's name"):
+        rollback(home, "../toy")
 
 
 def test_rollback_without_a_release_to_go_back_to_says_so(multiply_bundle: Make, home: Home) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -122,12 +123,20 @@ def _from_the_future(manifest: dict) -> None:
     manifest["schema"] = 2
 
 
+def _without_files(manifest: dict) -> None:
+    manifest["variants"][0]["files"] = []
+
+
+def _named_with_a_line_break(manifest: dict) -> None:
+    manifest["name"] = "toy\n"
+
+
 def _misspelled(manifest: dict) -> None:
     manifest["varients"] = []
 
 
 def _golden_of_another(manifest: dict) -> None:
-    manifest["golden"]["tolerance"]["openvino-fp32"] = {"max_abs_error": 1.0, "cosine": 0.0}
+    manifest["golden"]["tolerance"]["openvino-fp32"] = {"y": {"max_abs_error": 1.0, "cosine": 0.0}}
 
 
 @pytest.mark.parametrize(
@@ -141,6 +150,9 @@ def _golden_of_another(manifest: dict) -> None:
         (lambda members: members.update({"../evil": b"?"}), errors.UnsafePathError, "evil"),
         (lambda members: members.update({"/etc/evil": b"?"}), errors.UnsafePathError, "evil"),
         (lambda members: members.update({"a\\..\\evil": b"?"}), errors.UnsafePathError, "evil"),
+        (lambda members: members.update({"golden.npz/evil": b"?"}), errors.UnsafePathError, "evil"),
+        (_edit_manifest(_without_files), errors.SchemaError, "length >= 1"),
+        (_edit_manifest(_named_with_a_line_break), errors.SchemaError, "matching regex"),
         (_edit_manifest(_from_the_future), errors.SchemaError, "schema 2"),
         (_edit_manifest(_misspelled), errors.SchemaError, "varients"),
         (_edit_manifest(_golden_of_another), errors.SchemaError, "openvino-fp32"),
@@ -162,6 +174,62 @@ def test_a_zip_bomb_is_not_inflated(good: Path, tmp_path: Path) -> None:
     assert path.stat().st_size < 200_000
     with pytest.raises(errors.OversizeError):
         Bundle.open(path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_member_packed_in_another_way_is_not_touched(tmp_path: Path, method: int) -> None:
+    path = tmp_path / "bomb.edge"
+    path.write_bytes(seal({"manifest.json": b"\0" * 2**20}, method))
+    with pytest.raises(errors.BundleError, match="neither stored nor deflated"):
+        Bundle.open(path)
+
+
+@given(st.data())
+def test_a_sealed_bundle_of_damaged_members_is_a_bundle_error(
+    good: Path, tmp_path_factory, data: st.DataObject
+) -> None:
+    content = bytearray(good.read_bytes()[:-64])
+    for place in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=3)):
+        content[place] ^= data.draw(st.integers(1, 255))
+    path = tmp_path_factory.getbasetemp() / "resealed.edge"
+    path.write_bytes(bytes(content) + hashlib.sha256(content).hexdigest().encode())
+    try:
+        opened = Bundle.open(path)
+        opened.golden()
+    except errors.BundleError:
+        pass
+
+
+def test_a_file_cut_while_it_is_read_is_truncated(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "shrinking.edge"
+    write_bundle(path, artifacts={"litert-fp32": np.random.default_rng(0).bytes(100_000)})
+    monkeypatch.setattr(bundles, "_CHUNK", 1024)
+    real, cut = hashlib.sha256, []
+
+    class Cutting:
+        def __init__(self) -> None:
+            self.digest = real()
+
+        def update(self, chunk: bytes) -> None:
+            self.digest.update(chunk)
+            if not cut:
+                os.truncate(path, 100)
+                cut.append(True)
+
+        def hexdigest(self) -> str:
+            return self.digest.hexdigest()
+
+    monkeypatch.setattr(bundles.hashlib, "sha256", Cutting)
+    with pytest.raises(errors.TruncatedBundleError, match="was cut while it was read"):
+        Bundle.open(path)
+
+
+def test_no_room_to_unpack_is_a_bundle_error(good: Path, monkeypatch) -> None:
+    import tempfile
+
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere/at/all")
+    with pytest.raises(errors.BundleError, match=r"cannot be unpacked: .* set TMPDIR"), Bundle.open(good).unpacked():
+        pass
 
 
 def test_a_zip_by_someone_else_has_no_seal(tmp_path: Path) -> None:
@@ -203,17 +271,31 @@ def test_a_bundle_changed_after_opening_is_not_unpacked(good: Path, tmp_path: Pa
 
 
 def test_golden_samples_survive_their_file() -> None:
-    golden = GoldenSamples({"a/b": np.arange(6.0).reshape(2, 3)}, {"y": np.array([1, 2])})
-    again = GoldenSamples.decode(golden.encode(), "here")
-    np.testing.assert_array_equal(again.inputs["a/b"], golden.inputs["a/b"])
+    golden = GoldenSamples({"x": np.arange(6.0).reshape(2, 3)}, {"y": np.array([1, 2])})
+    again = GoldenSamples.decode(golden.encode(), bundle_content()[0], "here")
+    np.testing.assert_array_equal(again.inputs["x"], golden.inputs["x"])
     np.testing.assert_array_equal(again.outputs["y"], golden.outputs["y"])
 
 
-@pytest.mark.parametrize("content", [b"", b"PK", b"not an npz at all", None])
-def test_damaged_golden_samples_are_refused(content: bytes | None) -> None:
+_ARRAY = np.ones((2, 2), np.float32)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"PK",
+        b"not an npz at all",
+        GoldenSamples({"x": _ARRAY}, {}).encode(),
+        GoldenSamples({"x": _ARRAY}, {"z": _ARRAY}).encode(),
+        GoldenSamples({"x": _ARRAY[:0]}, {"y": _ARRAY[:0]}).encode(),
+        None,
+    ],
+)
+def test_damaged_or_incomplete_golden_samples_are_refused(content: bytes | None) -> None:
     if content is None:  # a pickle inside is never loaded
         buffer = io.BytesIO()
         np.savez(buffer, **{"inputs/x": np.array([object()], dtype=object)})
         content = buffer.getvalue()
     with pytest.raises(errors.BundleError):
-        GoldenSamples.decode(content, "here")
+        GoldenSamples.decode(content, bundle_content()[0], "here")

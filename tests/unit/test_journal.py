@@ -14,16 +14,15 @@ ENTRIES = [
 
 
 def test_nothing_is_left_to_do_after_an_end() -> None:
-    assert journal.recovery([]) is None
-    assert journal.recovery(ENTRIES) is None
-    assert journal.recovery([*ENTRIES[:2], Entry(9.0, "failed", "2.0-b", "install", reason="full")]) is None
+    assert journal.recovery([], None) is None
+    assert journal.recovery(ENTRIES, "2.0-b") is None
+    assert journal.recovery([*ENTRIES[:2], Entry(9.0, "failed", "2.0-b", "install", reason="full")], "1.0-a") is None
 
 
-@given(st.integers(1, len(STEPS) - 1))
-def test_before_the_switch_the_old_links_come_back_and_after_it_the_new_stay(written: int) -> None:
-    found = journal.recovery(ENTRIES[:written])
-    switched = STEPS[written - 1] == "switched"
-    assert found == Recovery("2.0-b", "install", restore_links=not switched, current="1.0-a", previous=None)
+@given(st.integers(1, len(STEPS) - 1), st.sampled_from(["1.0-a", "2.0-b", None]))
+def test_the_links_come_back_unless_the_new_release_is_current_already(written: int, current: str | None) -> None:
+    found = journal.recovery(ENTRIES[:written], current)
+    assert found == Recovery("2.0-b", "install", restore_links=current != "2.0-b", current="1.0-a", previous=None)
 
 
 @given(st.data())

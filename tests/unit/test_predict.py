@@ -92,6 +92,45 @@ def test_every_call_is_counted_and_failures_apart(multiply_bundle: Make) -> None
         assert (model.latency.predictions, model.latency.errors) == (0, 1)
 
 
+def test_a_closed_model_still_tells_what_it_counted_and_predicts_no_more(multiply_bundle: Make) -> None:
+    with edgeward.load(multiply_bundle()) as model:
+        model.predict(X)
+    assert model.latency.predictions == 1
+    with pytest.raises(edgeward.EngineError, match="The model is closed"):
+        model.predict(X)
+
+
+def test_an_engine_of_another_interface_is_said_to_be_one(multiply_bundle: Make, monkeypatch) -> None:
+    import multiply_engine
+
+    monkeypatch.delattr(multiply_engine.MultiplySession, "another")
+    with pytest.raises(edgeward.EngineError, match=r"multiply gives no session as .* Upgrade its package"):
+        edgeward.load(multiply_bundle())
+
+
+def test_a_child_forked_while_others_predict_predicts_too(multiply_bundle: Make) -> None:
+    import os
+
+    stop = threading.Event()
+    with edgeward.load(multiply_bundle()) as model:
+
+        def work() -> None:
+            while not stop.is_set():
+                model.predict(X)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        try:
+            for _ in range(20):
+                child = os.fork()
+                if child == 0:
+                    os._exit(0 if np.array_equal(model.predict(X), X * 2) else 1)
+                assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        finally:
+            stop.set()
+            thread.join()
+
+
 def test_threads_share_a_model_and_no_count_is_lost(multiply_bundle: Make) -> None:
     with edgeward.load(multiply_bundle()) as model:
 
@@ -162,6 +201,20 @@ def test_a_name_that_is_not_installed_says_how_to_install(home: Home) -> None:
         edgeward.load("toy")
 
 
+def test_names_that_no_model_can_have_are_refused(home: Home) -> None:
+    for name in ("a" * 300, "a\0b", "../toy", ""):
+        with pytest.raises(edgeward.EdgewardError):
+            edgeward.load(name)
+
+
+def test_a_folder_of_the_models_name_hides_no_installed_model(multiply_bundle: Make, home: Home, monkeypatch) -> None:
+    installer.install(home, multiply_bundle())
+    (home.root / "toy").mkdir()
+    monkeypatch.chdir(home.root)
+    with edgeward.load("toy") as model:
+        np.testing.assert_array_equal(model.predict(X), X * 2)
+
+
 def test_the_environment_can_choose_threads_and_engine(multiply_bundle: Make, monkeypatch) -> None:
     monkeypatch.setenv("EDGEWARD_THREADS", "three")
     with pytest.raises(edgeward.ConfigError, match="EDGEWARD_THREADS must be a whole number"):
@@ -171,6 +224,24 @@ def test_the_environment_can_choose_threads_and_engine(multiply_bundle: Make, mo
     with edgeward.load(multiply_bundle()) as model:
         assert model.variant.threads == 3
         assert "engine 'multiply' was asked for" in model.variant.reason
+
+
+def test_a_release_that_goes_live_while_the_model_opens_is_followed_too(
+    multiply_bundle: Make, home: Home, monkeypatch
+) -> None:
+    from edgeward_runtimes import loading
+
+    installer.install(home, multiply_bundle("1.0.0", factor=2.0))
+    newer = multiply_bundle("1.1.0", factor=2.00005)
+    watch = loading._watch
+
+    def late(*arguments: object) -> None:
+        installer.install(home, newer)
+        watch(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loading, "_watch", late)
+    with edgeward.load("toy", watch=True) as model:
+        wait_for(lambda: np.any(model.predict(X) != X * 2), "the release that went live in between")
 
 
 def test_a_watching_model_moves_to_a_new_release_and_back(multiply_bundle: Make, home: Home) -> None:

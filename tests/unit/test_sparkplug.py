@@ -134,6 +134,7 @@ def test_a_birth_comes_first_with_seq_0_and_the_wills_bd_seq() -> None:
     assert by_name[metrics.BDSEQ].value == 5
     assert by_name[metrics.REBIRTH].value is False
     assert by_name["temperature_c"].value is None
+    assert by_name[metrics.REBIRTH].alias is None  # [tck-id-operational-behavior-data-commands-rebirth-name-aliases]
     _, death = _read(will)
     assert (will.qos, death.seq, [metric.value for metric in death.metrics]) == (1, None, [5])
     assert {message.qos for message in births} == {0}
@@ -164,6 +165,34 @@ def test_data_say_what_changed_by_alias_alone() -> None:
     assert counters.unpack(said[1][metrics.COUNTERS])[0].predictions == 4
     assert "release" not in said[1]
     assert all(metric.name is None for message in messages for metric in _read(message)[1].metrics)
+
+
+def test_every_metric_carries_its_time() -> None:
+    # [tck-id-payloads-name-birth-data-requirement]
+    node = EdgeNode("f", "d", 0)
+    messages = node.birth(_reading(7), 10.0) + node.data(_reading(9, {"m": 4}, cpu_percent=2.0))
+    for message in messages:
+        payload = _read(message)[1]
+        assert {metric.timestamp for metric in payload.metrics} == {payload.timestamp}
+
+
+def test_a_command_names_its_metric_or_gives_its_alias() -> None:
+    node = EdgeNode("f", "d", 0)
+    (nbirth, _) = node.birth(_reading(), 10.0)
+    for metric in _read(nbirth)[1].metrics:
+        if metric.alias is not None:
+            assert node.name_of(Metric(alias=metric.alias, datatype=metric.datatype, value=None)) == metric.name
+        assert node.name_of(Metric(name=metric.name, datatype=metric.datatype, value=None)) == metric.name
+    assert node.name_of(Metric(alias=9999, datatype=DataType.DOUBLE, value=None)) is None
+
+
+def test_every_connection_needs_a_birth_of_its_own() -> None:
+    node = EdgeNode("f", "d", 0)
+    assert not node.is_born
+    node.birth(_reading(), 10.0)
+    assert node.is_born
+    node.reconnecting(1)
+    assert not node.is_born
 
 
 def test_seq_counts_modulo_256_over_births_and_data() -> None:

@@ -12,7 +12,7 @@ host_id = "edgeward"
 import socket
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
@@ -20,15 +20,16 @@ from msgspec import Meta, Struct
 from edgeward_runtimes.errors import ConfigError
 
 # Fleet and device are topic levels: no separator, no wildcard.
-Level = Annotated[str, Meta(pattern=r"^[^/+#\x00]{1,100}$")]
+Level = Annotated[str, Meta(pattern=r"\A[^/+#\x00]{1,100}\Z")]
+Interval = Annotated[float, Meta(ge=0.1, le=86_400)]
 
 
 class AgentConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The whole of `agent.toml`.
 
     Attributes:
-        broker: `mqtt://[user:password@]host[:port]`.
-        interval_s: Seconds between two reports.
+        broker: `mqtt://[user:password@]host[:port]`; what is special in a URL is percent-encoded in user and password.
+        interval_s: Seconds between two reports, 0.1 to 86,400.
         keep_alive_s: MQTT's; the broker declares the device dead after 1.5 of them in silence.
         host_id: The Sparkplug host whose return is answered with a rebirth.
     """
@@ -37,7 +38,7 @@ class AgentConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     device: Level = msgspec.field(default_factory=socket.gethostname)
     target: str = "unknown"
     broker: str = "mqtt://127.0.0.1:1883"
-    interval_s: Annotated[float, Meta(gt=0)] = 10.0
+    interval_s: Interval = 10.0
     keep_alive_s: Annotated[int, Meta(ge=1, le=65535)] = 30
     host_id: Level = "edgeward"
 
@@ -63,11 +64,12 @@ def read(path: Path) -> AgentConfig:
 
 def broker_address(url: str) -> BrokerAddress:
     """Take a broker URL apart. Raises ConfigError."""
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         port = parts.port or 1883
-    except ValueError:
-        port = 0
-    if parts.scheme != "mqtt" or not parts.hostname or not port:
+    except ValueError as error:
+        raise ConfigError(f"Broker {url!r} is not of the form mqtt://host:port: {error}.") from None
+    if parts.scheme != "mqtt" or not parts.hostname:
         raise ConfigError(f"Broker {url!r} is not of the form mqtt://host:port.")
-    return BrokerAddress(parts.hostname, port, parts.username, parts.password)
+    user, password = (None if each is None else unquote(each) for each in (parts.username, parts.password))
+    return BrokerAddress(parts.hostname, port, user, password)

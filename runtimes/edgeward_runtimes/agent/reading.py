@@ -37,8 +37,7 @@ class Reader:
         counted = self._counters.collect()
         installed = {folder.name for folder in self._home.models.glob("*") if (folder / "current").exists()}
         models = {
-            name: _model_reading(Slots(self._home, name), counted.get(name, ()))
-            for name in sorted(installed | set(counted))
+            name: _model_reading(self._home, name, counted.get(name, ())) for name in sorted(installed | set(counted))
         }
         return Reading(int(time.time() * 1000), {**self._facts, **self._health.read()}, models)
 
@@ -52,10 +51,10 @@ class Reader:
         self._counters.close()
 
 
-def _model_reading(slots: Slots, totals: tuple[Counters, ...]) -> ModelReading:
+def _model_reading(home: Home, name: str, totals: tuple[Counters, ...]) -> ModelReading:
     """A model's metrics; its plain numbers are those of its current release, over all epochs."""
     try:
-        status = model_status(slots)
+        status = model_status(Slots(home, name))
     except EdgewardError:  # counted once, but no longer installed
         return ModelReading({"release": None, "variant": None, "engine": None}, totals)
     ours = [each for each in totals if each.release == status.release]

@@ -14,15 +14,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import paho.mqtt.client as mqtt
 from msgspec import Struct
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edgeward_runtimes.agent.config import AgentConfig, broker_address
+from edgeward_runtimes.agent.config import AgentConfig, Interval, broker_address
 from edgeward_runtimes.agent.reading import Reader
 from edgeward_runtimes.durable import write_atomically
 from edgeward_runtimes.home import Home
 from edgeward_runtimes.sparkplug import codec, metrics
+from edgeward_runtimes.sparkplug.codec import Value
 from edgeward_runtimes.sparkplug.session import EdgeNode, Message, Reading
 from edgeward_runtimes.sparkplug.topics import host_state
 
@@ -116,20 +118,32 @@ class Agent:
             _log.warning("ignored a command: %s", error)
             return
         for command in commands:
-            if command.name == metrics.REBIRTH and command.value is True:
+            name = self._node.name_of(command)
+            if name == metrics.REBIRTH and command.value is True:
                 self._give_birth()
-            elif command.name == metrics.REPORTING_INTERVAL and isinstance(command.value, float) and command.value > 0:
-                self._interval_s = command.value
-                self._give_birth()
+            elif name == metrics.REPORTING_INTERVAL:
+                self._report_every(command.value)
             else:
-                _log.warning("ignored the unknown command %r", command.name)
+                _log.warning("ignored the unknown command %r", name or command.alias)
+
+    def _report_every(self, interval_s: Value) -> None:
+        try:
+            self._interval_s = msgspec.convert(interval_s, Interval)
+        except msgspec.ValidationError as error:
+            _log.warning("ignored the reporting interval %r: %s", interval_s, error)
+        else:
+            self._give_birth()
 
     def _give_birth(self) -> None:
         reading = self._read()
         if reading is not None:
             self._publish(self._node.birth(reading, self._interval_s))
+            self._reader.told(reading)
 
     def _report(self) -> None:
+        if self._connected and not self._node.is_born:  # the device could not be read when it should have been
+            self._give_birth()
+            return
         reading = self._read()  # folds dead processes' files even while there is no broker
         if reading is not None and self._connected:
             self._publish(self._node.data(reading))

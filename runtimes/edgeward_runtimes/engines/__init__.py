@@ -10,7 +10,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from msgspec import Struct
 from numpy.typing import NDArray
@@ -36,6 +36,7 @@ class Port(Struct, frozen=True):
     zero_point: int = 0
 
 
+@runtime_checkable
 class Session(Protocol):
     """An opened artifact, for one thread at a time; the caller sees to that."""
 

@@ -3,15 +3,17 @@
 import contextlib
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from msgspec import Struct
 
 from edgeward_runtimes.bundle import Bundle
+from edgeward_runtimes.durable import fsync_folder
 from edgeward_runtimes.errors import EdgewardError, InstallError
 from edgeward_runtimes.home import Home
 from edgeward_runtimes.install import result, selftest
-from edgeward_runtimes.install.journal import Entry, Step
+from edgeward_runtimes.install.journal import Action, Entry, Step
 from edgeward_runtimes.install.result import SelfTest
 from edgeward_runtimes.install.slots import INCOMING, Slots
 
@@ -31,7 +33,7 @@ class Installed(Struct, frozen=True):
 def install(home: Home, bundle_path: Path) -> Installed:
     """Install a bundle on this device and make it the current release.
 
-    Installing the release that is already current changes nothing.
+    Installing the release that is already current only mends files of it that were damaged since.
 
     Raises:
         BundleError: When the bundle is damaged; nothing was written.
@@ -40,19 +42,15 @@ def install(home: Home, bundle_path: Path) -> Installed:
     """
     bundle = Bundle.open(bundle_path)
     slots = Slots(home, bundle.manifest.name)
-    try:
-        with slots.changing():
-            current = slots.target("current")
-            if current == bundle.release_id:
-                return Installed(slots.name, current, current, result.read(slots.current()))
-            found = _Installation(slots, bundle.release_id, current).run(bundle)
+    with _changing(slots, "installed"):
+        current = slots.target("current")
+        if current == bundle.release_id:
+            bundle.mend(slots.current())
+            return Installed(slots.name, current, current, result.read(slots.current()))
+        found = _Installation(slots, bundle.release_id, current).run(bundle)
+        with contextlib.suppress(OSError):  # they are tried again after the next install
             _retire(slots)
-            return Installed(slots.name, bundle.release_id, current, found)
-    except OSError as error:
-        raise InstallError(
-            f"{bundle.manifest.name} could not be installed under {home.root}: {error.strerror or error}. "
-            "The device is as it was."
-        ) from error
+        return Installed(slots.name, bundle.release_id, current, found)
 
 
 def rollback(home: Home, name: str) -> Installed:
@@ -60,19 +58,46 @@ def rollback(home: Home, name: str) -> Installed:
 
     Raises:
         NotInstalledError: When the model is not installed.
-        InstallError: When there is no previous release.
+        InstallError: When there is no previous release, or the disk cannot be written; the device is as it was.
     """
     slots = Slots(home, name)
     slots.current()
-    with slots.changing():
+    with _changing(slots, "rolled back"):
         current, previous = slots.target("current"), slots.target("previous")
         if previous is None or not (slots.releases / previous).is_dir():
             raise InstallError(f"{name} has no previous release here to go back to; current is {current}.")
         slots.note(Entry(time.time(), "begin", previous, "rollback", current, previous))
-        _switch(slots, previous, current)
-        slots.note(Entry(time.time(), "switched", previous, "rollback"))
-        slots.note(Entry(time.time(), "done", previous, "rollback"))
+        with _settling(slots, previous, "rollback"):
+            _switch(slots, previous, current)
         return Installed(name, previous, current, result.read(slots.releases / previous))
+
+
+@contextlib.contextmanager
+def _changing(slots: Slots, what: str) -> Iterator[None]:
+    """Hold the slots' lock; what the disk refuses is an InstallError."""
+    try:
+        with slots.changing():
+            yield
+    except OSError as error:
+        raise InstallError(
+            f"{slots.name} could not be {what} under {slots.folder}: {error.strerror or error}. "
+            "The device is as it was."
+        ) from error
+
+
+@contextlib.contextmanager
+def _settling(slots: Slots, release: str, action: Action) -> Iterator[None]:
+    """After the steps up to the switch: note the end, or put back what failed before the release was current."""
+    try:
+        yield
+    except (EdgewardError, OSError) as error:
+        with contextlib.suppress(OSError):  # should even that fail, the next change begins with it
+            slots.recover(str(error))
+        if slots.target("current") != release:
+            raise
+    with contextlib.suppress(OSError):  # it is current, whatever the journal still takes: the next change notes it
+        for step in ("switched", "done"):
+            slots.note(Entry(time.time(), step, release, action))
 
 
 class _Installation:
@@ -87,15 +112,9 @@ class _Installation:
     def run(self, bundle: Bundle) -> SelfTest:
         slots, release, current = self._slots, self._release, self._current
         slots.note(Entry(time.time(), "begin", release, "install", current, slots.target("previous")))
-        try:
+        with _settling(slots, release, "install"):
             found = self._bring(bundle)
             _switch(slots, release, current)
-        except (EdgewardError, OSError) as error:
-            with contextlib.suppress(OSError):  # should even that fail, the next change begins with it
-                slots.recover(str(error))
-            raise
-        self._note("switched")
-        self._note("done")
         return found
 
     def _bring(self, bundle: Bundle) -> SelfTest:
@@ -114,9 +133,11 @@ class _Installation:
         final = self._slots.releases / self._release
         if final.exists() and self._release == self._slots.target("previous"):
             shutil.rmtree(self._incoming)
-            return found  # whole already, and rollback must find it at every instant
+            bundle.mend(final)  # in its place, as rollback must find it at every instant
+            return found
         self._slots.remove(self._release)
         self._incoming.rename(final)
+        fsync_folder(self._slots.releases)
         self._note("placed")
         return found
 
@@ -125,7 +146,7 @@ class _Installation:
 
 
 def _switch(slots: Slots, release: str, current: str | None) -> None:
-    """Swap the links. Should we die between the two, the journal puts both back."""
+    """Swap the links, `current` last: its rename is what counts. Should we die before, the journal puts both back."""
     if current is not None:
         slots.link("previous", current)
     slots.link("current", release)

@@ -12,9 +12,10 @@ An install writes, in this order:
     switched    `previous` and `current` point where they shall
     done
 
-A rollback writes `begin`, `switched`, `done`. Before `switched` is written the links may be half-changed; they
-are put back. From then on the new release is the current one. So at every instant exactly one release is
-current, and it is a whole one.
+A rollback writes `begin`, `switched`, `done`. The rename of `current` is the moment that counts: an interrupted action
+is carried to its end when `current` points at its release, and the links are put back when it does not (`previous` is
+always linked first, and `placed` comes before both). So at every instant exactly one release is current, it is a whole
+one, and what an application saw as current is not taken back.
 """
 
 from typing import Literal
@@ -23,6 +24,7 @@ import msgspec
 from msgspec import Struct
 
 Step = Literal["begin", "unpacked", "tested", "placed", "switched", "done", "failed"]
+Action = Literal["install", "rollback"]
 FINAL: tuple[Step, ...] = ("done", "failed")
 
 
@@ -32,7 +34,7 @@ class Entry(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
     at: float
     step: Step
     release: str
-    action: Literal["install", "rollback"]
+    action: Action
     current: str | None = None
     previous: str | None = None
     reason: str | None = None
@@ -45,7 +47,7 @@ class Recovery(Struct, frozen=True):
     """
 
     release: str
-    action: Literal["install", "rollback"]
+    action: Action
     restore_links: bool
     current: str | None
     previous: str | None
@@ -67,8 +69,11 @@ def encode(entry: Entry) -> bytes:
     return b"\n" + msgspec.json.encode(entry) + b"\n"
 
 
-def recovery(entries: list[Entry]) -> Recovery | None:
-    """What an interrupted action has left to do, or None when the last one ended."""
+def recovery(entries: list[Entry], current: str | None) -> Recovery | None:
+    """What an interrupted action has left to do, or None when the last one ended.
+
+    `current` is the release that the link points at now.
+    """
     if not entries or entries[-1].step in FINAL:
         return None
     begin = next((entry for entry in reversed(entries) if entry.step == "begin"), None)
@@ -77,7 +82,7 @@ def recovery(entries: list[Entry]) -> Recovery | None:
     return Recovery(
         release=begin.release,
         action=begin.action,
-        restore_links=entries[-1].step != "switched",
+        restore_links=current != begin.release,
         current=begin.current,
         previous=begin.previous,
     )

@@ -44,9 +44,10 @@ def try_variant(release: Release, variant: Variant) -> Trial:
     missing = engines.missing_reason(variant.engine)
     if missing is not None:
         return Trial(failed(variant.id, missing))
-    command = [sys.executable, "-m", "edgeward_runtimes", "try", str(release.folder), variant.id]
+    command = [sys.executable, "-m", "edgeward_runtimes", "try", str(release.folder.absolute()), variant.id]
     try:
-        process = subprocess.run(command, capture_output=True, timeout=_TIME_LIMIT_S, check=False)
+        # -m puts the working directory first on the path: what lies in it must not be imported.
+        process = subprocess.run(command, cwd="/", capture_output=True, timeout=_TIME_LIMIT_S, check=False)
     except subprocess.TimeoutExpired:
         return Trial(failed(variant.id, f"did not answer within {_TIME_LIMIT_S} s"))
     if process.returncode != 0:

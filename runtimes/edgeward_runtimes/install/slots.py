@@ -9,16 +9,18 @@ models/<name>/.lock                           one install or rollback at a time
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgeward_runtimes.durable import fsync_folder, link_atomically
+from edgeward_runtimes.durable import fsync_folder, link_atomically, make_folder
 from edgeward_runtimes.errors import InstallError, NotInstalledError
 from edgeward_runtimes.home import Home
 from edgeward_runtimes.install import journal
 from edgeward_runtimes.install.journal import Entry
+from edgeward_runtimes.manifest import NAME_PATTERN, NAME_RULE
 
 INCOMING = ".incoming-"
 
@@ -27,6 +29,9 @@ class Slots:
     """The releases of one model."""
 
     def __init__(self, home: Home, name: str) -> None:
+        """Raises NotInstalledError when no model can have that name."""
+        if not re.search(NAME_PATTERN, name):
+            raise NotInstalledError(f"{name!r} is not a model's name: {NAME_RULE}.")
         self.name = name
         self.folder = home.models / name
         self.releases = self.folder / "releases"
@@ -60,7 +65,7 @@ class Slots:
         Raises:
             InstallError: When another process is changing this model.
         """
-        self.releases.mkdir(parents=True, exist_ok=True)
+        make_folder(self.releases)
         with (self.folder / ".lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -104,7 +109,7 @@ class Slots:
 
     def recover(self, reason: str = "interrupted") -> None:
         """Make whole what a change left half-done; `reason` goes into the journal."""
-        pending = journal.recovery(self.entries())
+        pending = journal.recovery(self.entries(), self.target("current"))
         if pending is not None:
             if pending.restore_links:
                 self.link("current", pending.current)
@@ -124,6 +129,6 @@ class Slots:
     def _linked(self, name: str) -> Path | None:
         try:
             target = (self.folder / name).readlink()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         return self.folder / target

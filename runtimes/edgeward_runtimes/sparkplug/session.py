@@ -5,7 +5,9 @@ Rules kept here (specification 3.0, sections 5 and 6):
 - Every connection has its own bdSeq (0–255), the same in its will (NDEATH) and its NBIRTH.
 - NBIRTH comes first, with seq 0, every node metric and Node Control/Rebirth; then a DBIRTH for each model.
 - seq rises by one, modulo 256, over all births and data; NDEATH carries none.
-- Births name every metric and give its alias; data carry aliases only, of what changed.
+- Births name every metric and give its alias, but for Node Control/Rebirth, which has none; data carry aliases only, of
+  what changed. Every metric carries its timestamp.
+- Commands may name a metric or give its alias.
 - A model seen for the first time is born before its data; one that is gone gets a DDEATH.
 - Births and data travel at QoS 0, the will at QoS 1; nothing is retained.
 
@@ -15,6 +17,7 @@ Rules kept here (specification 3.0, sections 5 and 6):
 from collections.abc import Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from edgeward_runtimes.latency import counters
 from edgeward_runtimes.latency.counters import Counters, Key
@@ -55,7 +58,10 @@ NODE_DATATYPES: dict[str, DataType] = {
     **metrics.FACTS,
     **metrics.HEALTH,
 }
-_NODE_ALIASES = {name: alias for alias, name in enumerate(NODE_DATATYPES)}
+# Known by name alone: a host must be able to ask for a rebirth before it has seen the aliases.
+_WITHOUT_ALIAS = (metrics.BDSEQ, metrics.REBIRTH)
+_NODE_ALIASES = {name: alias for alias, name in enumerate(NODE_DATATYPES) if name not in _WITHOUT_ALIAS}
+_NODE_NAMES = {alias: name for name, alias in _NODE_ALIASES.items()}
 
 
 class EdgeNode:
@@ -72,16 +78,26 @@ class EdgeNode:
         self._reported: dict[str, dict[Key, Counters]] = {}
         # Aliases are unique over the node and all its models, for as long as this object lives.
         self._model_aliases: dict[str, dict[str, int]] = {}
-        self._next_alias = len(_NODE_ALIASES)
+        self._next_alias = len(NODE_DATATYPES)
+        self._is_born = False
 
     @property
     def command_topic(self) -> str:
         """Where commands to this device come."""
         return str(Topic(self._fleet, "NCMD", self._device))
 
+    @property
+    def is_born(self) -> bool:
+        """Whether this connection has had its birth; before it, there is no data."""
+        return self._is_born
+
+    def name_of(self, command: Metric) -> str | None:
+        """The node metric that a command is about, named or by its alias."""
+        return command.name or _NODE_NAMES.get(-1 if command.alias is None else command.alias)
+
     def reconnecting(self, bd_seq: int) -> None:
-        """Take the bdSeq of the next connection."""
-        self._bd_seq = bd_seq
+        """Take the bdSeq of the next connection, which has had no birth."""
+        self._bd_seq, self._is_born = bd_seq, False
 
     def death(self, timestamp: int) -> Message:
         """The will of this connection, also sent before an intended disconnect."""
@@ -89,11 +105,11 @@ class EdgeNode:
 
     def birth(self, reading: Reading, reporting_interval_s: float) -> list[Message]:
         """NBIRTH and every model's DBIRTH: after connecting, and when a host asks for a rebirth."""
-        self._seq = 0
+        self._seq, self._is_born = 0, True
         self._models, self._reported = {}, {}
         self._node = {**reading.node, metrics.REBIRTH: False, metrics.REPORTING_INTERVAL: reporting_interval_s}
         born = (
-            Metric(name=name, alias=_NODE_ALIASES[name], datatype=NODE_DATATYPES[name], value=value)
+            Metric(name=name, alias=_NODE_ALIASES.get(name), datatype=NODE_DATATYPES[name], value=value)
             for name, value in self._node.items()
         )
         payload = self._numbered(reading.timestamp, (self._bd_seq_metric(), *born))
@@ -159,7 +175,7 @@ class EdgeNode:
 
     def _numbered(self, timestamp: int, born: tuple[Metric, ...]) -> Payload:
         seq, self._seq = self._seq, (self._seq + 1) % 256
-        return Payload(timestamp=timestamp, seq=seq, metrics=born)
+        return Payload(timestamp=timestamp, seq=seq, metrics=tuple(replace(each, timestamp=timestamp) for each in born))
 
     def _node_message(self, kind: str, payload: Payload, qos: int = 0) -> Message:
         return Message(str(Topic(self._fleet, kind, self._device)), encode(payload), qos)

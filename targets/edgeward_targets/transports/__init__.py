@@ -62,5 +62,5 @@ def open_transport(url: str) -> Transport:
     if scheme == "local" and rest:
         from edgeward_targets.transports.local import LocalTransport
 
-        return LocalTransport(Path(rest))
+        return LocalTransport(Path(rest).expanduser())
     raise DeviceError(f"{url!r} is not a device URL that edgeward can reach; it can reach local:DIR.")

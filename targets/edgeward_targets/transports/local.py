@@ -28,6 +28,7 @@ class LocalTransport:
         """Run a device command with this Python."""
         process = subprocess.run(
             [sys.executable, "-m", "edgeward_runtimes", *command],
+            cwd="/",  # -m puts the working directory first on the path: what lies in it must not be imported
             env={**os.environ, **self._home.environment, **(environment or {})},
             capture_output=True,
             check=False,
