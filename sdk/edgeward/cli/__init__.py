@@ -1,7 +1,7 @@
 """The command line: typer for arguments, rich for people, `--json` for scripts. No logic of its own.
 
-Rules: an answer asked for with --json is alone on stdout; progress and messages go to stderr; an EdgewardError is one
-line and exit code 2; a missing optional package is one line that says which extra brings it.
+Rules: an answer asked for with --json is alone on stdout; progress and messages go to stderr; an EdgewardError, or what
+the system refuses, is one line and exit code 2; so is a missing optional package, with the extra that brings it.
 """
 
 import sys
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from edgeward.cli import bundles, devices, fleet
+from edgeward.cli import bundles, devices, fleet, serving
 from edgeward.cli.output import complain
 from edgeward_runtimes.commands import edgeward_version
 from edgeward_runtimes.errors import EdgewardError
@@ -21,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for _module in (bundles, devices, fleet):
+for _module in (bundles, devices, fleet, serving):
     _module.register(app)
 
 
@@ -45,10 +45,20 @@ _EXTRA_OF = {
     "keras": "convert",
     "PIL": "convert",
     "matplotlib": "convert",
+    "jinja2": "convert",
+    "onnx": "convert",
+    "tf2onnx": "convert",
+    "nncf": "convert",
+    "ai_edge_quantizer": "convert",
     "fastapi": "monitor",
     "nicegui": "monitor",
     "sqlalchemy": "monitor",
     "iotcore": "monitor",
+    "httpx": "monitor",
+    "tomli_w": "monitor",
+    "starlette": "serve",
+    "uvicorn": "serve",
+    "prometheus_client": "serve",
     "paho": "agent",
     "psutil": "agent",
     "google": "agent",
@@ -62,6 +72,9 @@ def run() -> int:
         app()
     except EdgewardError as error:
         complain(str(error))
+        return 2
+    except OSError as error:
+        complain(f"{error.filename or 'the system'}: {error.strerror or error}. Mend that and try again.")
         return 2
     except ModuleNotFoundError as error:
         extra = _EXTRA_OF.get((error.name or "").partition(".")[0])

@@ -1,7 +1,6 @@
 """`/metrics`: the fleet as Prometheus reads it.
 
-Latencies are classic histograms with bounds at powers of two, each the sum of sixteen of our buckets, so nothing is
-lost but resolution. Totals are over all releases and epochs and never fall.
+Totals are over all releases and epochs and never fall.
 """
 
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from sqlalchemy import Engine
 
 from edgeward.monitor import queries
-from edgeward_runtimes.latency.histogram import BUCKETS_PER_OCTAVE, Histogram, upper_bound_s
+from edgeward.prometheus import octaves
 from edgeward_runtimes.sparkplug.metrics import HEALTH
 
 
@@ -39,14 +38,6 @@ class _Collector:
         dropped = CounterMetricFamily("edgeward_dropped_messages", "Messages that were not understood")
         dropped.add_metric((), queries.dropped(self._engine))
         yield from (predictions, errors, latency, dropped)
-
-
-def octaves(histogram: Histogram) -> list[tuple[str, float]]:
-    """Cumulative counts by upper bound in seconds, as powers of two, ending with +Inf."""
-    counts = histogram.counts.reshape(-1, BUCKETS_PER_OCTAVE).sum(axis=1).cumsum()
-    bounds = [repr(upper_bound_s((index + 1) * BUCKETS_PER_OCTAVE - 1)) for index in range(len(counts))]
-    # The last octave also holds what took longer, so it is the one without a bound.
-    return [*zip(bounds[:-1], map(float, counts[:-1]), strict=True), ("+Inf", float(counts[-1]))]
 
 
 def _device_families(devices: list[queries.Device]) -> Iterator[Metric]:
