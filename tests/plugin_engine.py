@@ -12,17 +12,19 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeward_runtimes.engines import Port
+from edgeward_runtimes.engines import Options, Placement, Port
 
 
 class MultiplyEngine:
     """The entry point's object."""
 
-    def open(self, artifact: Path, threads: int | None) -> "MultiplySession":
+    def open(self, artifact: Path, options: Options) -> "MultiplySession":
         return MultiplySession(json.loads(artifact.read_text()))
 
 
 class MultiplySession:
+    placement = Placement()
+
     def __init__(self, settings: dict) -> None:
         self._settings = settings
         self._scale, self._zero_point = settings.get("scale"), settings.get("zero_point", 0)

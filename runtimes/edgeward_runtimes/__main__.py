@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from edgeward_runtimes import commands
+from edgeward_runtimes.engines.accelerators import check
 from edgeward_runtimes.errors import EdgewardError
 from edgeward_runtimes.home import Home
 from edgeward_runtimes.install import installer
@@ -46,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(dest="command", required=True)
     install = subparsers.add_parser("install", help="install a bundle and make it the current release")
     install.add_argument("bundle", type=Path)
+    _add_accelerators(install)
     rollback = subparsers.add_parser("rollback", help="go back to a model's previous release")
     rollback.add_argument("name")
     subparsers.add_parser("status", help="say what is installed here")
@@ -54,16 +56,21 @@ def _parser() -> argparse.ArgumentParser:
     attempt = subparsers.add_parser("try", help="prove and time one variant of an unpacked release")
     attempt.add_argument("folder", type=Path)
     attempt.add_argument("variant")
+    _add_accelerators(attempt)
     agent = subparsers.add_parser("agent", help="report health and latency until told to stop")
     agent.add_argument("--config", type=Path, required=True)
     return parser
+
+
+def _add_accelerators(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--accelerator", action="append", default=[], help="try this before the CPU; may be repeated")
 
 
 def _run(options: argparse.Namespace) -> object:
     home = Home.default()
     match options.command:
         case "install":
-            return installer.install(home, options.bundle)
+            return installer.install(home, options.bundle, check(options.accelerator))
         case "rollback":
             return installer.rollback(home, options.name)
         case "status":
@@ -71,7 +78,7 @@ def _run(options: argparse.Namespace) -> object:
         case "examine":
             return commands.examine(options.bundle)
         case "try":
-            return commands.try_variant(options.folder, options.variant)
+            return commands.try_variant(options.folder, options.variant, check(options.accelerator))
         case _:
             from edgeward_runtimes.agent import config, service
 

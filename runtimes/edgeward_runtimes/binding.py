@@ -30,6 +30,7 @@ class Binding:
     """One session behind the manifest's tensors. For one thread at a time: the model hands it out."""
 
     def __init__(self, session: Session, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+        self.placement = session.placement
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
         self._session, self._run_session = session, session.run

@@ -51,18 +51,19 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # fixed member times: the same content gives the
 
 
 class Release:
-    """A verified bundle, unpacked into a folder: what engines open."""
+    """A verified bundle, unpacked into a folder: what engines open. `id` is its `<version>-<digest8>`."""
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, release_id: str) -> None:
         self.folder = folder
         self.manifest = manifest
+        self.id = release_id
 
     @classmethod
     def open(cls, folder: Path) -> "Release":
         """Read an unpacked release's manifest. Raises BundleError when there is none."""
         path = folder / MANIFEST
         try:
-            return cls(folder, manifests.decode(path.read_bytes(), str(folder)))
+            return cls(folder, manifests.decode(path.read_bytes(), str(folder)), folder.name)
         except OSError as error:
             raise MissingFileError(f"{folder} holds no readable {MANIFEST}: {error.strerror}.") from error
 
@@ -161,7 +162,7 @@ class Bundle:
             write_atomically(folder / file.path, self.read(file.path))
         write_atomically(folder / MANIFEST, self.read(MANIFEST))
         fsync_folder(folder)
-        return Release(folder, self.manifest)
+        return Release(folder, self.manifest, self.release_id)
 
     @contextmanager
     def unpacked(self) -> Iterator[Release]:

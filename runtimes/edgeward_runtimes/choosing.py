@@ -24,6 +24,7 @@ def choose(
     engine: str | None = None,
     tested: SelfTest | None = None,
     threads: int | None = None,
+    accelerators: tuple[str, ...] | None = None,
 ) -> Choice:
     """Choose a variant.
 
@@ -33,7 +34,8 @@ def choose(
         variant: The id asked for, if any.
         engine: The engine asked for, if any.
         tested: What the install found on this device, if it was one.
-        threads: Passed on to the engine.
+        threads: For one prediction; by default what the install timed as fastest.
+        accelerators: What to try before the CPU; by default what the install was asked for.
 
     Raises:
         InputError: When no variant of that id or engine is in the bundle.
@@ -52,7 +54,10 @@ def choose(
     passed_over = [each.id for each in candidates if each not in usable]
     if passed_over:
         reason += f"; no engine here for {', '.join(passed_over)}"
-    return Choice(chosen.id, chosen.engine, chosen.precision, chosen.quantization, reason, threads)
+    if tested is not None:
+        threads = threads or next(trial.threads for trial in tested.trials if trial.check.id == chosen.id)
+        accelerators = tested.choice.accelerators if accelerators is None else accelerators
+    return Choice(chosen.id, chosen.engine, chosen.precision, chosen.quantization, reason, threads, accelerators or ())
 
 
 def ranking(manifest: Manifest, missing_reason: MissingReason) -> list[Variant]:

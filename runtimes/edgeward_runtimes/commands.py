@@ -1,11 +1,13 @@
 """What a device can be asked to do; `__main__` gives these a command line, the host's CLI calls it over a transport."""
 
+import os
 import platform
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from edgeward_runtimes import engines
 from edgeward_runtimes.benchmark import measure
@@ -18,10 +20,14 @@ from edgeward_runtimes.install.slots import Slots
 from edgeward_runtimes.loading import open_release
 
 ENGINES = ("litert", "onnxruntime", "openvino")
+_WORTH_MORE_THREADS = 0.9
 
 
 class ModelStatus(Struct, frozen=True):
-    """An installed model: its releases, and the variant that runs here with the reason for it."""
+    """An installed model: its releases, and the variant that runs here with the reason for it.
+
+    `accelerators` were asked for, `runs_on` is what the self-test found, and `warning` says why they differ.
+    """
 
     name: str
     release: str
@@ -29,6 +35,10 @@ class ModelStatus(Struct, frozen=True):
     variant: str | None
     engine: str | None
     reason: str | None
+    threads: int | None = None
+    accelerators: tuple[str, ...] = ()
+    runs_on: tuple[str, ...] = ()
+    warning: str | None = None
 
 
 class Status(Struct, frozen=True):
@@ -65,14 +75,21 @@ def model_status(slots: Slots) -> ModelStatus:
     """Say what one installed model is."""
     folder = slots.current()
     tested = result.read(folder)
-    choice = tested.choice if tested else None
+    if tested is None:
+        return ModelStatus(slots.name, folder.name, slots.target("previous"), None, None, None)
+    choice = tested.choice
+    trial = next(trial for trial in tested.trials if trial.check.id == choice.id)
     return ModelStatus(
         name=slots.name,
         release=folder.name,
         previous=slots.target("previous"),
-        variant=choice.id if choice else None,
-        engine=choice.engine if choice else None,
-        reason=choice.reason if choice else None,
+        variant=choice.id,
+        engine=choice.engine,
+        reason=choice.reason,
+        threads=choice.threads,
+        accelerators=choice.accelerators,
+        runs_on=trial.runs_on,
+        warning=trial.warning,
     )
 
 
@@ -82,16 +99,44 @@ def examine(bundle_path: Path) -> Examination:
         return Examination(tuple(selftest.try_variant(release, variant) for variant in release.manifest.variants))
 
 
-def try_variant(folder: Path, variant_id: str) -> Trial:
-    """Prove and time one variant of an unpacked release in this process; EngineError when it cannot open."""
+def try_variant(folder: Path, variant_id: str, accelerators: tuple[str, ...] = ()) -> Trial:
+    """Prove and time one variant of an unpacked release in this process; EngineError when it cannot open.
+
+    On the CPU it is timed with one thread, and with more where there are cores for them.
+    """
     release = Release.open(folder)
     golden = release.golden()
+    first, *more = _thread_counts()
     start = time.perf_counter()
-    with open_release(release, variant=variant_id) as model:
+    with open_release(release, variant=variant_id, threads=first, accelerators=accelerators) as model:
         load_s = time.perf_counter() - start
         verdict = check(variant_id, model, golden, release.manifest.golden.tolerance[variant_id])
-        timing = measure(model, golden.inputs)
-    return Trial(verdict, timing, load_s, _peak_rss_mb())
+        best = Trial(
+            check=verdict,
+            timing=measure(model, golden.inputs),
+            threads=first if "cpu" in model.placement.runs_on else None,
+            runs_on=model.placement.runs_on,
+            warning=model.placement.warning,
+            load_s=load_s,
+            peak_rss_mb=_peak_rss_mb(),
+        )
+    for threads in more if best.runs_on == ("cpu",) and verdict.passed else ():
+        with open_release(release, variant=variant_id, threads=threads, accelerators=accelerators) as model:
+            best = _faster(best, replace(best, threads=threads, timing=measure(model, golden.inputs)))
+    return best
+
+
+def _thread_counts() -> list[int]:
+    """Numbers of threads worth timing here: 1, then powers of two up to the cores that this process may use."""
+    cores = len(os.sched_getaffinity(0))
+    return [1, *(count for count in (2, 4, 8) if count <= cores)]
+
+
+def _faster(one: Trial, other: Trial) -> Trial:
+    """The faster of two trials; more threads must pay for the cores that they take from others."""
+    if one.timing is None or other.timing is None:
+        return one
+    return other if other.timing.p50_ms < _WORTH_MORE_THREADS * one.timing.p50_ms else one
 
 
 def edgeward_version() -> str:

@@ -3,11 +3,13 @@
 import os
 import re
 import threading
+import warnings
 from pathlib import Path
 
 from edgeward_runtimes import engines
 from edgeward_runtimes.bundle import Bundle, Release
 from edgeward_runtimes.choosing import choose
+from edgeward_runtimes.engines import accelerators as accelerators_named
 from edgeward_runtimes.errors import ConfigError, EdgewardError, InputError
 from edgeward_runtimes.home import Home
 from edgeward_runtimes.install import result
@@ -33,8 +35,12 @@ def load(
         source: A bundle's path (`model.edge`), or the name of a model installed on this device.
         variant: A variant's id; by default the best one that runs here (see `Model.variant`).
         engine: An engine's name; `EDGEWARD_ENGINE` does the same from outside.
-        threads: Threads for one prediction; by default `EDGEWARD_THREADS`, else the engine's own choice.
+        threads: Threads for one prediction; by default `EDGEWARD_THREADS`, else what the install timed as fastest, else
+            the engine's own choice.
         watch: Follow the installed model: move to a new release when one goes live, between two predictions.
+
+    `EDGEWARD_ACCELERATORS` names what to try before the CPU in place of what the install was asked for: tensorrt, cuda,
+    openvino, gpu, npu, separated by commas, or cpu for none of them.
 
     Raises:
         BundleError: When the bundle is damaged.
@@ -44,16 +50,21 @@ def load(
     """
     engine = engine or os.environ.get("EDGEWARD_ENGINE") or None
     threads = threads if threads is not None else _threads_from_environment()
-    path = Path(source)
-    if path.suffix == ".edge" or not re.search(NAME_PATTERN, str(source)) or path.is_file():
+    if is_bundle(source):
         if watch:
             raise InputError(f"watch=True follows an installed model; {source} is a file. Pass its name.")
-        return _load_bundle(path, variant, engine, threads)
+        return _load_bundle(Path(source), variant, engine, threads)
     installed = _Installed(Home.default(), str(source), variant, engine, threads)
     model, folder = installed.open()
     if watch:
         _watch(model, installed, folder)
     return model
+
+
+def is_bundle(source: str | os.PathLike[str]) -> bool:
+    """Whether `load` takes this for a bundle's path, and not for an installed model's name."""
+    path = Path(source)
+    return path.suffix == ".edge" or not re.search(NAME_PATTERN, str(source)) or path.is_file()
 
 
 def open_release(
@@ -62,6 +73,7 @@ def open_release(
     variant: str | None = None,
     engine: str | None = None,
     threads: int | None = None,
+    accelerators: tuple[str, ...] | None = None,
     recorder: Recorder | None = None,
 ) -> Model:
     """Open a variant of an unpacked release; counts in private memory unless a recorder is given."""
@@ -73,10 +85,14 @@ def open_release(
         engine=engine,
         tested=tested,
         threads=threads,
+        accelerators=_accelerators_from_environment() if accelerators is None else accelerators,
     )
     artifact = release.artifact(release.manifest.variant(choice.id))
     recorder = recorder or Recorder(release.manifest.name, "", folder=None)
-    return Model.open(artifact, release.manifest, choice, recorder)
+    model = Model.open(artifact, release, choice, recorder)
+    if model.placement.warning is not None:
+        warnings.warn(model.placement.warning, RuntimeWarning, stacklevel=3)
+    return model
 
 
 def _load_bundle(path: Path, variant: str | None, engine: str | None, threads: int | None) -> Model:
@@ -91,8 +107,7 @@ class _Installed:
     def __init__(self, home: Home, name: str, variant: str | None, engine: str | None, threads: int | None):
         self.slots = Slots(home, name)
         self._home = home
-        self._options = {"variant": variant, "engine": engine}
-        self._threads = threads
+        self._variant, self._engine, self._threads = variant, engine, threads
 
     def open(self) -> tuple[Model, Path]:
         """The model, and the folder of the release that it is."""
@@ -100,7 +115,10 @@ class _Installed:
         recorder = Recorder(self.slots.name, folder.name, self._home.latency)
         try:
             release = Release.open(folder)
-            return open_release(release, **self._options, threads=self._threads, recorder=recorder), folder
+            model = open_release(
+                release, variant=self._variant, engine=self._engine, threads=self._threads, recorder=recorder
+            )
+            return model, folder
         except EdgewardError:
             recorder.close()
             raise
@@ -122,6 +140,11 @@ def _watch(model: Model, installed: _Installed, opened: Path) -> None:
     thread = threading.Thread(target=follow, args=(opened,), name="edgeward-watch", daemon=True)
     model.on_close(stop.set)
     thread.start()
+
+
+def _accelerators_from_environment() -> tuple[str, ...] | None:
+    value = os.environ.get("EDGEWARD_ACCELERATORS")
+    return accelerators_named.parse(value) if value else None
 
 
 def _threads_from_environment() -> int | None:

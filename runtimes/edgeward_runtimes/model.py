@@ -5,9 +5,7 @@ What a call uses is held in one `_Active`, taken once at its start, so a model t
 another release between two predictions without dropping either.
 """
 
-import asyncio
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import perf_counter_ns
 from types import TracebackType
@@ -17,13 +15,20 @@ from msgspec import Struct
 
 from edgeward_runtimes import engines
 from edgeward_runtimes.binding import Binding, Inputs, Outputs
+from edgeward_runtimes.bundle import Release
 from edgeward_runtimes.errors import EdgewardError, EngineError, InputError
+from edgeward_runtimes.latency.histogram import Histogram
 from edgeward_runtimes.latency.recorder import Recorder
-from edgeward_runtimes.manifest import Manifest, Preprocess, Quantization, Tensor
+from edgeward_runtimes.manifest import Preprocess, Quantization, Tensor
+
+_CACHE = "cache"  # in a release's folder: what engines build for this very machine
 
 
 class Choice(Struct, frozen=True):
-    """The variant that a model runs, and why this one. `threads` None: the engine's own number."""
+    """The variant that a model runs, and why this one.
+
+    `threads` None: the engine's own number. `accelerators` are those asked for; `Model.placement` says what runs.
+    """
 
     id: str
     engine: str
@@ -31,11 +36,13 @@ class Choice(Struct, frozen=True):
     quantization: Quantization | None
     reason: str
     threads: int | None = None
+    accelerators: tuple[str, ...] = ()
 
 
 class Latency(Struct, frozen=True):
     """What a model has counted in this process. Milliseconds; None before the first prediction."""
 
+    histogram: Histogram
     predictions: int
     errors: int
     p50_ms: float | None
@@ -50,14 +57,14 @@ class _Active:
     another. Taking from and adding to a list are atomic.
     """
 
-    def __init__(self, binding: Binding, recorder: Recorder, manifest: Manifest | None, choice: Choice) -> None:
+    def __init__(self, binding: Binding, recorder: Recorder, release: Release | None, choice: Choice) -> None:
         idle = [binding]
-        self.take, self.give_back = idle.pop, idle.append
+        self.take: Callable[[], Binding] = idle.pop
+        self.give_back = idle.append
         self.first = binding
         self.recorder = recorder
         self.count = recorder.success
-        self.labels = manifest.labels if manifest else None
-        self.preprocess = manifest.preprocess if manifest else None
+        self.release = release
         self.choice = choice
 
     def failed(self, error: BaseException) -> EngineError:
@@ -74,10 +81,12 @@ class Model:
         self._on_close: Callable[[], None] | None = None
 
     @classmethod
-    def open(cls, artifact: Path, manifest: Manifest, choice: Choice, recorder: Recorder) -> "Model":
-        """Open a variant's artifact. Raises EngineMissingError or EngineError."""
-        binding = bind(artifact, choice.engine, manifest.inputs, manifest.outputs, choice.threads)
-        return cls(_Active(binding, recorder, manifest, choice))
+    def open(cls, artifact: Path, release: Release, choice: Choice, recorder: Recorder) -> "Model":
+        """Open an artifact of a release. Raises EngineMissingError or EngineError."""
+        manifest = release.manifest
+        options = engines.Options(choice.threads, choice.accelerators, release.folder / _CACHE)
+        binding = bind(artifact, choice.engine, manifest.inputs, manifest.outputs, options)
+        return cls(_Active(binding, recorder, release, choice))
 
     @classmethod
     def of(
@@ -91,7 +100,18 @@ class Model:
         """Open an artifact that is in no bundle yet, as the converter does; it counts in private memory."""
         choice = Choice(artifact.stem, engine, "", None, "opened as a file", threads)
         recorder = Recorder(artifact.stem, "", folder=None)
-        return cls(_Active(bind(artifact, engine, inputs, outputs, threads), recorder, None, choice))
+        return cls(_Active(bind(artifact, engine, inputs, outputs, engines.Options(threads)), recorder, None, choice))
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        release = self._active.release
+        return release.manifest.name if release else self.variant.id
+
+    @property
+    def release(self) -> str | None:
+        """`<version>-<digest8>` of the release in use; None for an artifact that was opened as a file."""
+        return self._active.release.id if self._active.release else None
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
@@ -106,12 +126,14 @@ class Model:
     @property
     def labels(self) -> tuple[str, ...] | None:
         """Class names by index, where the bundle has them."""
-        return self._active.labels
+        release = self._active.release
+        return release.manifest.labels if release else None
 
     @property
     def preprocess(self) -> Preprocess | None:
         """How a picture becomes the input, where the bundle says so."""
-        return self._active.preprocess
+        release = self._active.release
+        return release.manifest.preprocess if release else None
 
     @property
     def variant(self) -> Choice:
@@ -119,11 +141,16 @@ class Model:
         return self._active.choice
 
     @property
+    def placement(self) -> engines.Placement:
+        """What the variant runs on, and why not on what was asked for."""
+        return self._active.first.placement
+
+    @property
     def latency(self) -> Latency:
         """Counts and latency quantiles of this process's predictions."""
         errors, histogram = self._active.recorder.read()
         p50, p95, p99 = (histogram.quantile_ms(quantile) for quantile in (0.5, 0.95, 0.99))
-        return Latency(histogram.count, errors, p50, p95, p99)
+        return Latency(histogram, histogram.count, errors, p50, p95, p99)
 
     def predict(self, x: Inputs, *, out: Outputs | None = None) -> Outputs:
         """Predict a batch.
@@ -159,10 +186,14 @@ class Model:
 
     async def predict_async(self, x: Inputs) -> Outputs:
         """Await `predict` on a thread of the event loop's pool."""
+        import asyncio  # 20 ms that a plain predict must not pay for
+
         return await asyncio.to_thread(self.predict, x)
 
     def stream(self, batches: Iterable[Inputs], *, depth: int = 2) -> Iterator[Outputs]:
         """Predict each of `batches`, in order, fetching up to `depth` of them ahead on a second thread."""
+        from concurrent.futures import ThreadPoolExecutor
+
         iterator = iter(batches)
         with ThreadPoolExecutor(1, thread_name_prefix="edgeward-stream") as fetcher:
             ahead = [fetcher.submit(next, iterator, _END) for _ in range(max(1, depth))]
@@ -211,11 +242,11 @@ def _refuse() -> Binding:
 
 
 def bind(
-    artifact: Path, engine: str, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], threads: int | None
+    artifact: Path, engine: str, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], options: engines.Options
 ) -> Binding:
     """Open an artifact with its engine behind the manifest's tensors. Raises EngineError."""
     try:
-        session = engines.get(engine).open(artifact, threads)
+        session = engines.get(engine).open(artifact, options)
         if not isinstance(session, engines.Session):
             raise EngineError(
                 f"{engine} gives no session as edgeward_runtimes.engines.Session says. Upgrade its package."

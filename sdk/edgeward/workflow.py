@@ -6,6 +6,7 @@ from typing import Any
 
 from edgeward_runtimes.bundle import Bundle
 from edgeward_runtimes.install.installer import Installed
+from edgeward_targets import profiles
 from edgeward_targets.device import Device
 
 
@@ -28,12 +29,13 @@ def convert(source: Any, *, target: str | None = None, **options: Any) -> Bundle
     return run_conversion(source, targets=() if target is None else (target,), **options).bundle
 
 
-def flash(bundle: str | os.PathLike[str] | Bundle, device_url: str) -> Installed:
+def flash(bundle: str | os.PathLike[str] | Bundle, device_url: str, *, target: str | None = None) -> Installed:
     """Install a bundle on a device, tested there by the device's own engines.
 
     Args:
         bundle: A bundle or its path.
         device_url: `local:DIR`.
+        target: A target profile's name, whose accelerators the device tries before its CPU.
 
     Raises:
         BundleError: When the bundle is damaged; the device was not touched.
@@ -41,4 +43,5 @@ def flash(bundle: str | os.PathLike[str] | Bundle, device_url: str) -> Installed
         DeviceError: When the device is out of reach.
     """
     path = bundle.path if isinstance(bundle, Bundle) else Path(bundle)
-    return Device(device_url).install(path)
+    accelerators = () if target is None else profiles.get(target).accelerators
+    return Device(device_url).install(path, accelerators)

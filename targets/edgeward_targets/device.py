@@ -3,7 +3,7 @@
 The device does the work itself (`python -m edgeward_runtimes`), with its own engines; here its answers are read.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -28,8 +28,8 @@ class Device:
         self.url = url
         self._transport = transport or open_transport(url)
 
-    def install(self, bundle_path: Path) -> Installed:
-        """Bring a bundle to the device and have it installed there.
+    def install(self, bundle_path: Path, accelerators: Iterable[str] = ()) -> Installed:
+        """Bring a bundle to the device and have it installed there; `accelerators` are tried before the CPU.
 
         Raises:
             BundleError: When the bundle is damaged; the device was not touched.
@@ -37,7 +37,7 @@ class Device:
             DeviceError: When the device is out of reach.
         """
         with self._brought(Bundle.open(bundle_path)) as remote:
-            return self._ask(Installed, "install", remote)
+            return self._ask(Installed, "install", remote, *(f"--accelerator={name}" for name in accelerators))
 
     def examine(self, bundle_path: Path) -> Examination:
         """Prove and time every variant of a bundle on the device, without installing it."""

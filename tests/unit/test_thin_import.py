@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,17 @@ def test_the_device_package_needs_numpy_and_msgspec_alone() -> None:
     imported = _imported_by("import edgeward; edgeward.load; edgeward.Bundle; edgeward.InputError")
     assert {"numpy", "msgspec"} <= imported
     assert _loaded(imported, (*HEAVY, *OPTIONAL)) == set()
+
+
+def test_a_first_prediction_pays_for_nothing_that_it_does_not_need(digits: Path) -> None:
+    imported = _imported_by(
+        f"import edgeward, numpy; edgeward.load({str(digits / 'digits.edge')!r}, variant='litert-fp32')"
+        ".predict(numpy.zeros((1, 8, 8, 1), numpy.float32))"
+    )
+    assert "ai_edge_litert.interpreter" in imported
+    others = ("onnxruntime", "openvino", "tensorflow", "keras", "torch", *OPTIONAL)
+    slow = ("asyncio", "concurrent.futures", "importlib.metadata", "email", "ssl")
+    assert _loaded(imported, (*others, *slow)) == set()
 
 
 def test_every_public_name_can_be_had() -> None:

@@ -56,7 +56,7 @@ def _model_reading(home: Home, name: str, totals: tuple[Counters, ...]) -> Model
     try:
         status = model_status(Slots(home, name))
     except EdgewardError:  # counted once, but no longer installed
-        return ModelReading({"release": None, "variant": None, "engine": None}, totals)
+        return ModelReading(dict.fromkeys(("release", "variant", "engine", "runs_on", "warning")), totals)
     ours = [each for each in totals if each.release == status.release]
     latency = Histogram()
     for each in ours:
@@ -65,6 +65,8 @@ def _model_reading(home: Home, name: str, totals: tuple[Counters, ...]) -> Model
         "release": status.release,
         "variant": status.variant,
         "engine": status.engine,
+        "runs_on": ",".join(status.runs_on) or None,
+        "warning": status.warning,
         "predictions": latency.count,
         "errors": sum(each.errors for each in ours),
         "p50_ms": latency.quantile_ms(0.5),

@@ -7,15 +7,17 @@ counting) is written once above them, in `binding` and `model`.
 
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from msgspec import Struct
 from numpy.typing import NDArray
 
 from edgeward_runtimes.errors import EngineMissingError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
 
 ENTRY_POINT_GROUP = "edgeward.engines"
 # From here on, binding an input where it lies is cheaper for an engine than copying it into a buffer bound for good.
@@ -36,12 +38,34 @@ class Port(Struct, frozen=True):
     zero_point: int = 0
 
 
+class Options(Struct, frozen=True):
+    """How an artifact is to be opened.
+
+    Attributes:
+        threads: For one run on the CPU; None leaves the number to the engine.
+        accelerators: What to try before the CPU, best first; each engine takes those that it knows.
+        cache: A folder for what an engine builds for this very machine, kept with the release; None: nothing is kept.
+    """
+
+    threads: int | None = None
+    accelerators: tuple[str, ...] = ()
+    cache: Path | None = None
+
+
+class Placement(Struct, frozen=True):
+    """Where a session runs. `warning` says why something that was asked for does not."""
+
+    runs_on: tuple[str, ...] = ("cpu",)
+    warning: str | None = None
+
+
 @runtime_checkable
 class Session(Protocol):
     """An opened artifact, for one thread at a time; the caller sees to that."""
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    placement: Placement
 
     def prepare(self, shapes: tuple[tuple[int, ...], ...]) -> None:
         """Get ready for inputs of these shapes, in the order of `inputs`: called before the first run with them."""
@@ -63,8 +87,8 @@ class Session(Protocol):
 class Engine(Protocol):
     """How an engine is entered."""
 
-    def open(self, artifact: Path, threads: int | None) -> Session:
-        """Load an artifact; `threads` None leaves the number to the engine."""
+    def open(self, artifact: Path, options: Options) -> Session:
+        """Load an artifact. What cannot be had of the accelerators asked for is a warning, and the CPU runs it."""
         ...
 
 
@@ -82,6 +106,12 @@ _BUILTIN = {
 }
 
 
+def _plugins() -> "EntryPoints":
+    from importlib.metadata import entry_points  # 20 ms that our own engines must not pay for
+
+    return entry_points(group=ENTRY_POINT_GROUP)
+
+
 def missing_reason(name: str) -> str | None:
     """Why the engine cannot be used here and how to get it, or None when it is installed."""
     builtin = _BUILTIN.get(name)
@@ -89,7 +119,7 @@ def missing_reason(name: str) -> str | None:
         if any(find_spec(package) for package in builtin.packages):
             return None
         return f"{name} is not installed here; get it with: pip install 'edgeward[{builtin.extra}]'"
-    if name in entry_points(group=ENTRY_POINT_GROUP).names:
+    if name in _plugins().names:
         return None
     return (
         f"no engine {name!r} is known here: edgeward has {', '.join(_BUILTIN)}, and no installed package "
@@ -106,5 +136,5 @@ def get(name: str) -> Engine:
     if builtin is not None:
         entry = getattr(import_module(f"{__name__}.{builtin.module}"), builtin.attribute)
     else:
-        entry = entry_points(group=ENTRY_POINT_GROUP)[name].load()
+        entry = _plugins()[name].load()
     return cast(Engine, entry() if isinstance(entry, type) else entry)

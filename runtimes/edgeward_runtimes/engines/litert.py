@@ -11,7 +11,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeward_runtimes.engines import Port
+from edgeward_runtimes.engines import Options, Placement, Port, Session
+from edgeward_runtimes.engines.accelerators import warning
 
 try:
     from ai_edge_litert.interpreter import Interpreter
@@ -22,16 +23,35 @@ except ImportError:
         from tensorflow.lite import Interpreter
 
 
+_ACCELERATORS = ("gpu", "npu")
+
+
 class LiteRT:
     """The engine; see `edgeward_runtimes.engines.Engine`."""
 
-    def open(self, artifact: Path, threads: int | None) -> "LiteRTSession":
+    def open(self, artifact: Path, options: Options) -> Session:
         """Map a `.tflite` file into memory."""
-        return LiteRTSession(artifact.open("rb"), threads)
+        file = artifact.open("rb")
+        refused = []
+        for accelerator in (name for name in options.accelerators if name in _ACCELERATORS):
+            try:
+                from edgeward_runtimes.engines.litert_compiled import CompiledSession
+
+                return CompiledSession(file, accelerator)
+            except (
+                ImportError,
+                RuntimeError,
+            ) as error:  # tflite-runtime has none; or there is no such device or driver
+                refused.append(f"{accelerator} cannot run it ({str(error).splitlines()[-1][:200]})")
+        session = LiteRTSession(file, options.threads)
+        session.placement = Placement(warning=warning("litert", refused, ("cpu",)))
+        return session
 
 
 class LiteRTSession:
     """One interpreter. Tensors are named by the file's signature where it has one."""
+
+    placement = Placement()
 
     def __init__(self, file: BinaryIO, threads: int | None) -> None:
         # Through the open file and not its name, which may be gone when another thread needs its own interpreter.
@@ -78,7 +98,9 @@ class LiteRTSession:
 
     def another(self) -> "LiteRTSession":
         """A second interpreter over the same mapped file."""
-        return LiteRTSession(self._file, self._threads)
+        session = LiteRTSession(self._file, self._threads)
+        session.placement = self.placement
+        return session
 
 
 def _details(interpreter: Any) -> tuple[dict[str, Any], dict[str, Any]]:

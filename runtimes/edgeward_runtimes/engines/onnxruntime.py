@@ -1,4 +1,4 @@
-"""ONNX Runtime: `.onnx` files on the CPU.
+"""ONNX Runtime: `.onnx` files on the CPU, or through the execution providers of accelerators.
 
 `InferenceSession.run` makes values and finds tensors by name on every call. A session here runs that way once for
 given shapes, learns the outputs' from it, and from then on runs on buffers bound for good (IOBinding).
@@ -12,7 +12,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from edgeward_runtimes.engines import LARGE_BYTES, Port
+from edgeward_runtimes.engines import LARGE_BYTES, Options, Placement, Port
+from edgeward_runtimes.engines.accelerators import settle, warning
 
 _DTYPES = {
     "float": "float32",
@@ -21,26 +22,64 @@ _DTYPES = {
     "bool": "bool",
     **{f"{sign}int{bits}": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
 }
+_CPU = "CPUExecutionProvider"
+_PROVIDERS = {
+    "tensorrt": "TensorrtExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+}
 _ERRORS_ONLY = 3
 
 
 class OnnxRuntime:
     """The engine; see `edgeward_runtimes.engines.Engine`."""
 
-    def open(self, artifact: Path, threads: int | None) -> "OnnxRuntimeSession":
+    def open(self, artifact: Path, options: Options) -> "OnnxRuntimeSession":
         """Load an `.onnx` file."""
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = _ERRORS_ONLY
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        session = onnxruntime.InferenceSession(str(artifact), options, providers=["CPUExecutionProvider"])
-        return OnnxRuntimeSession(session)
+        settings = onnxruntime.SessionOptions()
+        settings.log_severity_level = _ERRORS_ONLY
+        if options.threads is not None:
+            settings.intra_op_num_threads = options.threads
+        usable, refused = settle(options.accelerators, _PROVIDERS, onnxruntime.get_available_providers())
+        providers = [(_PROVIDERS[name], _settings(name, options.cache)) for name in usable]
+        try:
+            session = onnxruntime.InferenceSession(str(artifact), settings, [*providers, (_CPU, {})])
+        except Exception as error:  # a provider may be offered and yet fail: its driver or its libraries are missing
+            if not providers:
+                raise
+            refused.append(f"{', '.join(usable)} cannot load it ({' '.join(str(error).split())[:200]})")
+            session = onnxruntime.InferenceSession(str(artifact), settings, [_CPU])
+        return OnnxRuntimeSession(session, _placement(session.get_providers(), usable, refused))
+
+
+def _settings(accelerator: str, cache: Path | None) -> dict[str, str]:
+    """A provider's own options."""
+    if accelerator != "tensorrt" or cache is None:
+        return {}
+    # Building an engine takes minutes: the install does it once, and every start finds it.
+    cache.mkdir(parents=True, exist_ok=True)
+    return {
+        "trt_engine_cache_enable": "True",
+        "trt_engine_cache_path": str(cache),
+        "trt_timing_cache_enable": "True",
+        "trt_timing_cache_path": str(cache),
+    }
+
+
+def _placement(running: Sequence[str], wanted: Sequence[str], refused: list[str]) -> Placement:
+    """Where the session runs, from the providers that it says it has."""
+    names = {provider: name for name, provider in _PROVIDERS.items()}
+    runs_on = (*(names[provider] for provider in running if provider in names), "cpu")
+    if not refused:
+        refused = [f"{name} did not load" for name in wanted if name not in runs_on]
+    return Placement(runs_on, warning("onnxruntime", refused, runs_on))
 
 
 class OnnxRuntimeSession:
     """One thread's buffers and binding on an inference session, which threads may share."""
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: Any, placement: Placement) -> None:
+        self.placement = placement
         self._session = session
         self._run_bound = session.run_with_iobinding
         self.inputs = tuple(_port(node) for node in session.get_inputs())
@@ -70,7 +109,7 @@ class OnnxRuntimeSession:
 
     def another(self) -> "OnnxRuntimeSession":
         """Other buffers on the same inference session."""
-        return OnnxRuntimeSession(self._session)
+        return OnnxRuntimeSession(self._session, self.placement)
 
     def _run_unbound(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         """Run in the plain way, and bind for the next time where the outputs' shapes can be relied on."""

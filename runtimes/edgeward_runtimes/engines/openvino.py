@@ -1,4 +1,4 @@
-"""OpenVINO: `.xml` with its `.bin` on the CPU.
+"""OpenVINO: `.xml` with its `.bin` on the CPU, or on Intel's GPU or NPU.
 
 Inputs are copied into tensors bound once for given shapes, which halves the cost of a call for a small model.
 """
@@ -11,20 +11,36 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from edgeward_runtimes.engines import LARGE_BYTES, Port
+from edgeward_runtimes.engines import LARGE_BYTES, Options, Placement, Port
+from edgeward_runtimes.engines.accelerators import settle, warning
+
+_DEVICES = {"gpu": "GPU", "npu": "NPU"}
 
 
 class OpenVino:
     """The engine; see `edgeward_runtimes.engines.Engine`."""
 
-    def open(self, artifact: Path, threads: int | None) -> "OpenVinoSession":
+    def open(self, artifact: Path, options: Options) -> "OpenVinoSession":
         """Load an `.xml` file."""
+        core = openvino.Core()
+        model = core.read_model(str(artifact))
+        available = {device.partition(".")[0] for device in core.available_devices}
+        usable, refused = settle(options.accelerators, _DEVICES, available)
+        for name in usable:
+            try:
+                session = OpenVinoSession(core, model, _DEVICES[name], {"PERFORMANCE_HINT": "LATENCY"})
+            except RuntimeError as error:  # the device may lack an operator or memory
+                refused.append(f"{name} cannot compile it ({' '.join(str(error).split())[:200]})")
+            else:
+                session.placement = Placement((name,), warning("openvino", refused, (name,)))
+                return session
         # On CPUs with bf16 the default precision hint changes a float32 model's answers (0.1 points on ResNet8).
         config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-        if threads is not None:
-            config["INFERENCE_NUM_THREADS"] = threads
-        core = openvino.Core()
-        return OpenVinoSession(core, core.read_model(str(artifact)), config)
+        if options.threads is not None:
+            config["INFERENCE_NUM_THREADS"] = options.threads
+        session = OpenVinoSession(core, model, "CPU", config)
+        session.placement = Placement(warning=warning("openvino", refused, ("cpu",)))
+        return session
 
 
 class OpenVinoSession:
@@ -33,9 +49,11 @@ class OpenVinoSession:
     Requests of one compiled model queue behind each other where the hint is latency, so each thread compiles its own.
     """
 
-    def __init__(self, core: Any, model: Any, config: dict[str, Any]) -> None:
-        self._made_of = (core, model, config)
-        compiled = core.compile_model(model, "CPU", config)
+    placement = Placement()
+
+    def __init__(self, core: Any, model: Any, device: str, config: dict[str, Any]) -> None:
+        self._made_of = (core, model, device, config)
+        compiled = core.compile_model(model, device, config)
         self.inputs = tuple(_port(node) for node in compiled.inputs)
         self.outputs = tuple(_port(node) for node in compiled.outputs)
         self._request = compiled.create_infer_request()
@@ -64,7 +82,9 @@ class OpenVinoSession:
 
     def another(self) -> "OpenVinoSession":
         """Compile the model, which lies in memory, once more."""
-        return OpenVinoSession(*self._made_of)
+        session = OpenVinoSession(*self._made_of)
+        session.placement = self.placement
+        return session
 
     def _bind_input(self, place: int, array: NDArray[Any]) -> NDArray[Any]:
         """Have the next runs read an input from this array; whoever calls keeps it alive."""

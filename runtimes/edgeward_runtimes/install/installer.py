@@ -30,8 +30,8 @@ class Installed(Struct, frozen=True):
     selftest: SelfTest | None
 
 
-def install(home: Home, bundle_path: Path) -> Installed:
-    """Install a bundle on this device and make it the current release.
+def install(home: Home, bundle_path: Path, accelerators: tuple[str, ...] = ()) -> Installed:
+    """Install a bundle on this device and make it the current release; `accelerators` are tried before the CPU.
 
     Installing the release that is already current only mends files of it that were damaged since.
 
@@ -47,7 +47,7 @@ def install(home: Home, bundle_path: Path) -> Installed:
         if current == bundle.release_id:
             bundle.mend(slots.current())
             return Installed(slots.name, current, current, result.read(slots.current()))
-        found = _Installation(slots, bundle.release_id, current).run(bundle)
+        found = _Installation(slots, bundle.release_id, current).run(bundle, accelerators)
         with contextlib.suppress(OSError):  # they are tried again after the next install
             _retire(slots)
         return Installed(slots.name, bundle.release_id, current, found)
@@ -109,15 +109,15 @@ class _Installation:
         self._current = current
         self._incoming = slots.releases / f"{INCOMING}{release}"
 
-    def run(self, bundle: Bundle) -> SelfTest:
+    def run(self, bundle: Bundle, accelerators: tuple[str, ...]) -> SelfTest:
         slots, release, current = self._slots, self._release, self._current
         slots.note(Entry(time.time(), "begin", release, "install", current, slots.target("previous")))
         with _settling(slots, release, "install"):
-            found = self._bring(bundle)
+            found = self._bring(bundle, accelerators)
             _switch(slots, release, current)
         return found
 
-    def _bring(self, bundle: Bundle) -> SelfTest:
+    def _bring(self, bundle: Bundle, accelerators: tuple[str, ...]) -> SelfTest:
         """Unpack, test, and give the folder its final name; an older copy of it is replaced."""
         needed = sum(file.size_bytes for file in bundle.manifest.files()) + _SPARE_BYTES
         free = shutil.disk_usage(self._slots.releases).free
@@ -127,7 +127,7 @@ class _Installation:
             )
         unpacked = bundle.unpack(self._incoming)
         self._note("unpacked")
-        found = selftest.run(unpacked)
+        found = selftest.run(unpacked, accelerators)
         result.write(self._incoming, found)
         self._note("tested")
         final = self._slots.releases / self._release

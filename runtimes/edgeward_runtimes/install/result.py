@@ -17,11 +17,16 @@ class Trial(Struct, frozen=True):
     """What one variant did here, in a process of its own.
 
     The check against the golden samples always; once it could be run, also how fast it predicts, how many seconds its
-    engine took to import and open it, and the process's peak resident memory (MB of 10^6 bytes).
+    engine took to import and open it, and the process's peak resident memory (MB of 10^6 bytes). `timing` is that with
+    the number of threads that was fastest, `threads` (None: the engine's own); `runs_on` and `warning` are the
+    session's placement.
     """
 
     check: Check
     timing: Timing | None = None
+    threads: int | None = None
+    runs_on: tuple[str, ...] = ("cpu",)
+    warning: str | None = None
     load_s: float | None = None
     peak_rss_mb: float | None = None
 

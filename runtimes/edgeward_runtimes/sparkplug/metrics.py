@@ -33,6 +33,8 @@ MODEL = {
     "release": DataType.STRING,
     "variant": DataType.STRING,
     "engine": DataType.STRING,
+    "runs_on": DataType.STRING,
+    "warning": DataType.STRING,
     "predictions": DataType.UINT64,
     "errors": DataType.UINT64,
     "p50_ms": DataType.DOUBLE,

@@ -19,15 +19,22 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def flash(bundle: BundlePath, device_url: DeviceUrl, json: Json = False) -> None:
+def flash(
+    bundle: BundlePath,
+    device_url: DeviceUrl,
+    target: Annotated[
+        str | None, typer.Option(help="What kind of board it is: its accelerators are tried before the CPU.")
+    ] = None,
+    json: Json = False,
+) -> None:
     """Install a bundle on a device, tested there by its own engines.
 
     Example: edgeward flash model.edge local:/tmp/device-1
     """
-    from edgeward_targets.device import Device
+    from edgeward.workflow import flash as flash_bundle
 
     with chatter.status(f"installing {escape(str(bundle))} on {escape(device_url)} …"):
-        installed = Device(device_url).install(bundle)
+        installed = flash_bundle(bundle, device_url, target=target)
     if json:
         answer_json(installed)
         return
@@ -38,11 +45,12 @@ def flash(bundle: BundlePath, device_url: DeviceUrl, json: Json = False) -> None
                 trial.check.id,
                 PASSED if trial.check.passed else FAILED,
                 number(trial.timing.p50_ms if trial.timing else None),
-                trial.check.reason or "",
+                ", ".join(trial.runs_on) if trial.timing else "",
+                trial.check.reason or trial.warning or "",
             )
             for trial in installed.selftest.trials
         ]
-        table("Self-test on the device", ("variant", "", "p50 ms", ""), rows)
+        table("Self-test on the device", ("variant", "", "p50 ms", "on", ""), rows)
         choice = installed.selftest.choice
         people.print(f"It runs [bold]{choice.id}[/]: {escape(choice.reason)}.")
 
@@ -80,11 +88,18 @@ def status(device_url: DeviceUrl, json: Json = False) -> None:
         f"engines: {', '.join(found.engines) or 'none'}"
     )
     rows = [
-        (model.name, model.release, model.previous or "–", model.variant or "–", model.reason or "")
+        (
+            model.name,
+            model.release,
+            model.previous or "–",
+            model.variant or "–",
+            ", ".join(model.runs_on) or "–",
+            "; ".join(filter(None, (model.reason, model.warning))),
+        )
         for model in found.models
     ]
     if rows:
-        table("Models", ("model", "release", "previous", "variant", "why"), rows)
+        table("Models", ("model", "release", "previous", "variant", "on", "why"), rows)
     else:
         people.print(f"No models are installed. Next: edgeward flash BUNDLE {device_url}", markup=False)
 

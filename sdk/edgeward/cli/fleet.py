@@ -29,8 +29,10 @@ def monitor(
 
 def demo(
     once: Annotated[bool, typer.Option("--once", help="End after the table; else stay up with the dashboard.")] = False,
-    port: Annotated[int, typer.Option(help="The dashboard's port; 0 takes any free one.")] = 8080,
-    folder: Annotated[Path | None, typer.Option(help="Keep everything here; else a folder that is removed.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The dashboard's port; 0 takes any free one.")] = 8080,
+    folder: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Keep everything here; else a folder that is removed.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Train, convert, flash, predict, report and watch: handwritten digits on two devices of this machine.

@@ -18,12 +18,14 @@ class Profile(Struct, frozen=True, forbid_unknown_fields=True):
         description: What it is, in one line.
         architecture: As `uname -m` prints it there.
         variants: Those worth exporting for it, best first, as `ENGINE-PRECISION`.
+        accelerators: What its engines try before the CPU, best first.
     """
 
     name: str
     description: str
     architecture: str
     variants: tuple[str, ...]
+    accelerators: tuple[str, ...] = ()
 
 
 def names() -> list[str]:
