@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from edgeward.monitor.process import MonitorProcess
@@ -38,11 +39,31 @@ def test_the_demo_reports_every_prediction_that_it_made() -> None:
     assert all(device["accuracy"] > 0.95 and device["online"] for device in outcome["devices"])
 
 
+@pytest.mark.timeout(400)
+def test_a_demo_that_is_killed_leaves_nothing_running_and_a_folder_that_is_not_used_again(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "edgeward", "demo", "--json", "--port", "0", "--folder", str(tmp_path / "demo")]
+    answer = tmp_path / "answer.json"
+    with answer.open("wb") as stdout, subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE) as demo:
+        try:
+            assert demo.stderr is not None
+            assert any(b"The dashboard is at" in line for line in demo.stderr)
+            family = psutil.Process(demo.pid).children(recursive=True)
+        finally:
+            demo.kill()
+    assert len(family) == 7, "monitor, broker, ingest, two agents, two applications"
+    assert json.loads(answer.read_text())["predictions_made"] >= 700, "nothing but the answer on stdout"
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert not alive
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert again.returncode == 2
+    assert "already holds an earlier demo. Remove it, or choose another --folder." in again.stderr
+
+
 @pytest.fixture
 def agents(tmp_path: Path) -> Iterator[tuple[MonitorProcess, list["subprocess.Popen[bytes]"]]]:
     with MonitorProcess(tmp_path / "monitor") as monitor:
         running = []
-        for name in ("north", "south"):
+        for name in ("north?1", "south"):  # a name that a link has to quote
             home = Home.under(tmp_path / name)
             home.root.mkdir()
             recorder = Recorder("toy", "1.0.0-abc", home.latency)
@@ -74,15 +95,15 @@ def test_the_dashboard_shows_a_device_go_offline_within_one_and_a_half_keep_aliv
         browser = playwright.chromium.launch(executable_path=chromium, args=_CHROMIUM_FLAGS)
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         page.goto(monitor.url)
-        expect(page.locator("[data-device='plant/north']")).to_have_text("online", timeout=30_000)
+        expect(page.locator("[data-device='plant/north?1']")).to_have_text("online", timeout=30_000)
         expect(page.locator("[data-device='plant/south']")).to_have_text("online", timeout=30_000)
         expect(page.get_by_text("2 of 2", exact=True)).to_be_visible()
         south.kill()
         killed_at = time.monotonic()
         expect(page.locator("[data-device='plant/south']")).to_have_text("offline", timeout=_KEEP_ALIVE_S * 1500)
         assert time.monotonic() - killed_at <= 1.5 * _KEEP_ALIVE_S
-        expect(page.locator("[data-device='plant/north']")).to_have_text("online")
-        page.get_by_role("link", name="plant/north").click()
-        expect(page.get_by_text("1,234 predictions")).to_be_visible(timeout=30_000)
+        expect(page.locator("[data-device='plant/north?1']")).to_have_text("online")
+        page.get_by_role("link", name="plant/north?1").click()
+        expect(page.get_by_text("1,234 predictions · 0 errors · p50 ")).to_be_visible(timeout=30_000)
         expect(page.locator("canvas").first).to_be_visible()
         browser.close()

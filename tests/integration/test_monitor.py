@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -57,7 +58,7 @@ def _await(monitor: MonitorProcess, expected: dict[str, tuple[bool, int]]) -> No
 
 
 @pytest.mark.parametrize("broker_kind", ["embedded", "mosquitto"])
-def test_totals_are_exact_over_crashes_of_agent_and_monitor(
+def test_totals_are_exact_over_crashes_of_agent_broker_and_monitor(
     broker_kind: str, tmp_path: Path, start_agent: Start, request: pytest.FixtureRequest
 ) -> None:
     url = None if broker_kind == "embedded" else f"mqtt://127.0.0.1:{request.getfixturevalue('mosquitto')}"
@@ -71,17 +72,29 @@ def test_totals_are_exact_over_crashes_of_agent_and_monitor(
         _count(tmp_path, "a", 5)
         start_agent("a", monitor.broker_url)
         _await(monitor, {"f/a": (True, 105), "f/b": (True, 10)})
+        if broker_kind == "embedded":
+            _kill_broker(monitor)
+        _count(tmp_path, "a", 2)
+        _await(monitor, {"f/a": (True, 107), "f/b": (True, 10)})
         monitor.kill()
         _count(tmp_path, "b", 7)
         monitor.start()
-        _await(monitor, {"f/a": (True, 105), "f/b": (True, 17)})
+        _await(monitor, {"f/a": (True, 107), "f/b": (True, 17)})
         fleet = httpx.get(f"{monitor.url}/api/models/toy").json()
-        assert (fleet["predictions"], fleet["errors"], fleet["devices"]) == (122, 4, ["f/a", "f/b"])
+        assert (fleet["predictions"], fleet["errors"], fleet["devices"]) == (124, 5, ["f/a", "f/b"])
         assert fleet["p99_ms"] == pytest.approx(2.0, rel=0.03)
-        assert httpx.get(f"{monitor.url}/api/devices/f/a").json()["models"][0]["release"] is None
+        model = httpx.get(f"{monitor.url}/api/devices/f/a").json()["models"][0]
+        assert (model["release"], model["installed"]) == (None, False)
         assert httpx.get(f"{monitor.url}/api/devices/f/z").status_code == 404
         assert httpx.get(f"{monitor.url}/api/models/none").status_code == 404
         _check_prometheus(httpx.get(f"{monitor.url}/metrics").text)
+
+
+def _kill_broker(monitor: MonitorProcess) -> None:
+    assert monitor._process is not None
+    family = psutil.Process(monitor._process.pid).children()
+    [broker] = [each for each in family if "edgeward.monitor.broker" in each.cmdline()]
+    broker.kill()
 
 
 def _check_prometheus(page: str) -> None:
@@ -90,7 +103,7 @@ def _check_prometheus(page: str) -> None:
         for family in text_string_to_metric_families(page)
         for sample in family.samples
     }
-    assert samples["edgeward_predictions_total", "f/a", "toy"] == 105
+    assert samples["edgeward_predictions_total", "f/a", "toy"] == 107
     assert samples["edgeward_latency_seconds_count", "f/b", "toy"] == 17
     assert samples["edgeward_latency_seconds_bucket", "+Inf", "f/b", "toy"] == 17
     assert samples["edgeward_latency_seconds_bucket", "0.00390625", "f/b", "toy"] == 17

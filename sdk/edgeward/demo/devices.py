@@ -4,17 +4,15 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
 import msgspec
 from msgspec import Struct
 
+from edgeward.monitor import child
 from edgeward_runtimes.errors import DeviceError
 from edgeward_runtimes.home import Home
-
-_STOP_S = 5
 
 
 class Predicted(Struct, frozen=True):
@@ -85,19 +83,6 @@ class DemoDevice:
         return {**os.environ, **Home.under(self.folder).environment}
 
     def _start(self, log: str, module: str, *arguments: str) -> None:
-        self._processes.enter_context(_running(self.folder / log, [module, *arguments], self._environment))
-
-
-@contextlib.contextmanager
-def _running(log: Path, command: list[str], environment: dict[str, str]) -> Iterator[None]:
-    with log.open("wb") as stream:
-        process = subprocess.Popen([sys.executable, "-m", *command], env=environment, stdout=stream, stderr=stream)
-        try:
-            yield
-        finally:
-            process.terminate()
-            try:
-                process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        with (self.folder / log).open("wb") as stream:
+            process = child.start(module, *arguments, environment=self._environment, output=stream)
+        self._processes.callback(child.stop, process)

@@ -13,15 +13,17 @@ from typing import Any
 
 import httpx
 from msgspec import Struct
+from rich.console import Console
 
 from edgeward.cli import output
 from edgeward.demo.devices import DemoDevice, Predicted
 from edgeward.monitor.process import MonitorProcess
 from edgeward_converters import Conversion, convert
-from edgeward_runtimes.errors import DeviceError, MonitorError
+from edgeward_runtimes.errors import ConfigError, DeviceError, MonitorError
 
 _FLEET = "demo"
 _DEVICES = ("device-1", "device-2")
+_MONITOR = "monitor"
 _REPORTED_WITHIN_S = 30
 _LIVE_INTERVAL_S = 0.1
 
@@ -30,8 +32,8 @@ class DeviceOutcome(Struct, frozen=True):
     """One device: what its application made, and what the monitor shows of it."""
 
     device: str
-    release: str
-    variant: str
+    release: str | None
+    variant: str | None
     predictions_made: int
     predictions_reported: int
     errors: int
@@ -73,7 +75,7 @@ def run(*, once: bool, port: int, folder: Path | None, json: bool) -> None:
         conversion.bundle.save(bundle)
         if not json:
             output.show_conversion(conversion.report)
-        monitor = running.enter_context(MonitorProcess(place / "monitor", http_port=port))
+        monitor = running.enter_context(MonitorProcess(place / _MONITOR, http_port=port))
         devices = [running.enter_context(DemoDevice(name, place / name, monitor.broker_url)) for name in _DEVICES]
         made = _deploy_and_predict(devices, bundle, place / "evaluation.npz")
         outcome = _outcome(conversion, made, _await_reports(monitor.url, made), started)
@@ -87,12 +89,16 @@ def run(*, once: bool, port: int, folder: Path | None, json: bool) -> None:
                 f"monitor shows {outcome.predictions_reported}. See the logs with: edgeward demo --folder DIR"
             )
         if not once:
-            _stay_up(devices, place / "evaluation.npz", monitor.url, bundle)
+            people = output.chatter if json else output.people
+            _stay_up(devices, place / "evaluation.npz", monitor.url, bundle, people)
 
 
 @contextlib.contextmanager
 def _folder(folder: Path | None) -> Iterator[Path]:
     if folder is not None:
+        # A store that is continued holds the earlier predictions, and would prove nothing of the new ones.
+        if any((folder / name).exists() for name in (_MONITOR, *_DEVICES)):
+            raise ConfigError(f"{folder} already holds an earlier demo. Remove it, or choose another --folder.")
         folder.mkdir(parents=True, exist_ok=True)
         yield folder.absolute()
         return
@@ -157,18 +163,18 @@ def _outcome(
     devices = []
     for device in shown:
         application = made[device["device"]]
-        model = device["models"][0]
+        model: dict[str, Any] = next(iter(device["models"]), {})  # none: only its own birth came
         devices.append(
             DeviceOutcome(
                 device=device["id"],
-                release=model["release"],
-                variant=model["variant"],
+                release=model.get("release"),
+                variant=model.get("variant"),
                 predictions_made=application.predictions,
                 predictions_reported=_predictions(device),
-                errors=model["errors"],
+                errors=model.get("errors", 0),
                 accuracy=application.correct / application.predictions,
-                p50_ms=model["p50_ms"],
-                p95_ms=model["p95_ms"],
+                p50_ms=model.get("p50_ms"),
+                p95_ms=model.get("p95_ms"),
                 online=device["online"],
             )
         )
@@ -189,8 +195,8 @@ def _show(outcome: Outcome) -> None:
         (
             each.device,
             "[green]online[/]" if each.online else "[red]offline[/]",
-            each.release,
-            each.variant,
+            each.release or "–",
+            each.variant or "–",
             str(each.predictions_made),
             str(each.predictions_reported),
             str(each.errors),
@@ -218,16 +224,16 @@ def _show(outcome: Outcome) -> None:
     )
 
 
-def _stay_up(devices: list[DemoDevice], evaluation: Path, monitor_url: str, bundle: Path) -> None:
+def _stay_up(devices: list[DemoDevice], evaluation: Path, monitor_url: str, bundle: Path, people: Console) -> None:
     """Keep predicting until Ctrl-C, so that the dashboard has something to show."""
     for device in devices:
         device.keep_predicting(evaluation, _LIVE_INTERVAL_S)
-    output.people.print(f"\nThe dashboard is at [bold]{monitor_url}[/] until you press Ctrl-C. Meanwhile, try:")
+    people.print(f"\nThe dashboard is at [bold]{monitor_url}[/] until you press Ctrl-C. Meanwhile, try:")
     for command in (
         f"edgeward inspect {bundle}",
         f"edgeward status {devices[0].url}",
         f"curl {monitor_url}/api/models/digits",
     ):
-        output.people.print(f"  {command}", soft_wrap=True)
+        people.print(f"  {command}", soft_wrap=True)
     with contextlib.suppress(KeyboardInterrupt):
         threading.Event().wait()

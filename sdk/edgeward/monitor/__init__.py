@@ -3,6 +3,7 @@
 broker     the embedded MQTT broker, where none is given by URL
 host       the Sparkplug host's state: messages in, updates and requests out (pure)
 ingest     its process: MQTT in, batched transactions out
+child      processes that never outlive their parent; `supervisor` starts a new one whenever one ends
 schema     the tables; store writes them, queries reads them
 api        REST, /metrics and the dashboard on one port
 service    starts and supervises all of it; `process` runs that from another program

@@ -1,6 +1,8 @@
 """REST: what the dashboard shows, for scripts. FastAPI's own `/docs` and `/openapi.json` describe it."""
 
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 from fastapi import FastAPI, HTTPException, Query, Response
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -10,13 +12,23 @@ from edgeward.monitor import prometheus, queries
 from edgeward_runtimes.commands import edgeward_version
 
 
-def make_app(engine: Engine) -> FastAPI:
-    """The application over a store."""
+@dataclass(frozen=True)
+class Health:
+    """Whether the monitor does its work, and which of its parts do."""
+
+    status: Literal["ok", "failing"]
+    parts: dict[str, bool]
+
+
+def make_app(engine: Engine, checks: Mapping[str, Callable[[], bool]]) -> FastAPI:
+    """The application over a store; `checks` say by name whether the monitor's other parts work."""
     app = FastAPI(title="edgeward monitor", version=edgeward_version())
 
-    @app.get("/healthz", summary="Whether the monitor answers")
-    def healthz() -> dict[str, str]:
-        return {"status": "ok"}
+    @app.get("/healthz", summary="Whether every part of the monitor works", responses={503: {"model": Health}})
+    def healthz(response: Response) -> Health:
+        parts = {name: works() for name, works in checks.items()}
+        response.status_code = 200 if all(parts.values()) else 503
+        return Health("ok" if all(parts.values()) else "failing", parts)
 
     @app.get("/api/devices", summary="Every device")
     def devices(

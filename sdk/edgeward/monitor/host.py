@@ -8,19 +8,28 @@ Rules kept here (specification 3.0, sections 5 and 6):
 - An NDEATH counts only with the bdSeq of the latest NBIRTH: a will of an older connection may come late.
 - A rebirth is asked for once in a while, not once a message.
 - Whatever cannot be understood is counted and dropped; nothing that is received raises.
+- A broker has other nodes than ours: of a message only what the store can hold is kept, by name, type and size.
 """
 
+import math
+import re
 from collections.abc import Mapping
 
 from msgspec import Struct, field
 
 from edgeward_runtimes.latency import counters
 from edgeward_runtimes.latency.counters import Counters
+from edgeward_runtimes.latency.histogram import Histogram
 from edgeward_runtimes.sparkplug import codec, metrics
-from edgeward_runtimes.sparkplug.codec import Metric, Payload, Value
+from edgeward_runtimes.sparkplug.codec import DataType, Metric, Payload, Value
 from edgeward_runtimes.sparkplug.topics import Topic
 
 REBIRTH_EVERY_S = 5.0
+LARGEST_COUNT = 2**63 - 1  # of a database
+
+_LONGEST_STRING = 200
+_LEVEL = re.compile(r"[^/+#\x00]{1,100}")  # of a topic; not every broker refuses wildcards there
+_NODE = {**metrics.FACTS, **metrics.HEALTH, metrics.REPORTING_INTERVAL: DataType.DOUBLE}
 
 
 class NodeSeen(Struct, frozen=True):
@@ -38,7 +47,6 @@ class NodeDied(Struct, frozen=True):
 
     fleet: str
     device: str
-    at: float
 
 
 class ModelSeen(Struct, frozen=True):
@@ -103,12 +111,14 @@ class HostState:
             return [Dropped(str(error))]
         if where.kind in ("NCMD", "DCMD"):
             return []
+        if not all(_LEVEL.fullmatch(level) for level in where if level is not None):
+            return [Dropped(f"a topic with a level that is empty, too long or a wildcard: {topic[:200]!r}")]
         node = self._nodes.setdefault((where.fleet, where.device), _Node())
         match where.kind:
             case "NBIRTH":
                 return self._node_birth(node, where, payload, at)
             case "NDEATH":
-                return self._node_death(node, where, payload, at)
+                return self._node_death(node, where, payload)
             case _:
                 return self._numbered(node, where, payload, at)
 
@@ -119,14 +129,14 @@ class HostState:
             return [Dropped(f"NBIRTH of {where.fleet}/{where.device} without seq or {metrics.BDSEQ}")]
         node.bd_seq, node.last_seq, node.born = bd_seq, payload.seq, True
         node.models, node.names = set(), _aliases(payload)
-        return [NodeSeen(where.fleet, where.device, at, True, values)]
+        return [NodeSeen(where.fleet, where.device, at, True, _fitting(values, _NODE))]
 
-    def _node_death(self, node: _Node, where: Topic, payload: Payload, at: float) -> list[Update]:
+    def _node_death(self, node: _Node, where: Topic, payload: Payload) -> list[Update]:
         bd_seq = next((metric.value for metric in payload.metrics if metric.name == metrics.BDSEQ), None)
         if node.bd_seq is not None and bd_seq != node.bd_seq:
             return []  # the will of a connection that has been replaced
         node.born = False
-        return [NodeDied(where.fleet, where.device, at)]
+        return [NodeDied(where.fleet, where.device)]
 
     def _numbered(self, node: _Node, where: Topic, payload: Payload, at: float) -> list[Update]:
         """NDATA, DBIRTH, DDATA or DDEATH."""
@@ -146,24 +156,61 @@ class HostState:
             node.names.update(_aliases(payload))
         values = _by_name(payload.metrics, node.names)
         if model is None:
-            return [NodeSeen(fleet, device, at, False, values)]
+            return [NodeSeen(fleet, device, at, False, _fitting(values, _NODE))]
         if where.kind == "DDEATH":
             node.models.discard(model)
             return [ModelDied(fleet, device, model, at)]
         if model not in node.models:
             return self._ask_for_rebirth(node, where, at)
         try:
-            packed = values.pop(metrics.COUNTERS, None)
-            totals = tuple(counters.unpack(packed)) if isinstance(packed, bytes) else ()
+            totals = _totals(values.pop(metrics.COUNTERS, None))
         except ValueError as error:
             return [Dropped(f"{fleet}/{device}/{model}: {error}")]
-        return [ModelSeen(fleet, device, model, at, values, totals)]
+        return [ModelSeen(fleet, device, model, at, _fitting(values, metrics.MODEL), totals)]
 
     def _ask_for_rebirth(self, node: _Node, where: Topic, at: float) -> list[Update]:
         if at - node.rebirth_asked_at < REBIRTH_EVERY_S:
             return []
         node.rebirth_asked_at = at
         return [RebirthWanted(where.fleet, where.device)]
+
+
+def is_countable(errors: int, histogram: Histogram) -> bool:
+    """Whether counts fit the store. Added up as Python's integers, since numpy's begin at 0 again."""
+    predictions = sum(histogram.counts.tolist())
+    return bool(max(errors, histogram.sum_ns, predictions) <= LARGEST_COUNT)
+
+
+def _totals(packed: Value) -> tuple[Counters, ...]:
+    """Read the `counters` metric, if that is what it is; raises ValueError for what the store cannot hold."""
+    totals = tuple(counters.unpack(packed)) if isinstance(packed, bytes) else ()
+    for each in totals:
+        if not all(_fits(part, DataType.STRING) for part in each.key):
+            raise ValueError(f"counters of a release or epoch that is no short string: {each.release[:50]!r}")
+        if not is_countable(each.errors, each.histogram):
+            raise ValueError(f"counters of release {each.release!r} are beyond {LARGEST_COUNT}")
+    return totals
+
+
+def _fitting(values: Mapping[str, Value], datatypes: Mapping[str, DataType]) -> dict[str, Value]:
+    """Those values that are of metrics of ours, and of their types."""
+    return {name: value for name, value in values.items() if name in datatypes and _fits(value, datatypes[name])}
+
+
+def _fits(value: Value, datatype: DataType) -> bool:
+    match value:
+        case None:
+            return True
+        case bool():  # an int to Python, but no metric of ours
+            return False
+        case str():
+            return datatype is DataType.STRING and len(value) <= _LONGEST_STRING and "\0" not in value
+        case int():
+            return datatype in (DataType.DOUBLE, DataType.UINT64) and abs(value) <= LARGEST_COUNT
+        case float():
+            return datatype is DataType.DOUBLE and math.isfinite(value)
+        case _:
+            return datatype is DataType.BYTES
 
 
 def _aliases(payload: Payload) -> dict[int, str]:

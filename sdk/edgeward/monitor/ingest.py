@@ -1,29 +1,29 @@
 """The ingest process: from the broker into the store, `python -m edgeward.monitor.ingest CONFIG-AS-JSON`.
 
-paho's thread only queues what arrives. The main thread takes what has come, up to a batch, runs it through the host's
-state, writes it in one transaction, and then asks for the rebirths wanted.
+paho's thread only subscribes and queues what arrives: an exception there would end it for good. The main thread takes
+what has come, up to a batch, runs it through the host's state, writes it in one transaction, and then asks for the
+rebirths wanted. A store that is away is waited for; an update that it can never take is counted as dropped.
 """
 
 import contextlib
 import json
 import logging
-import os
 import queue
 import signal
 import sys
-import threading
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import msgspec
 import paho.mqtt.client as mqtt
 from msgspec import Struct
 from paho.mqtt.enums import CallbackAPIVersion
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError
 
 from edgeward.monitor import queries, store
 from edgeward.monitor.config import MonitorConfig
-from edgeward.monitor.host import HostState, RebirthWanted, Update
+from edgeward.monitor.host import Dropped, HostState, RebirthWanted, Update
 from edgeward_runtimes.agent.config import broker_address
 from edgeward_runtimes.errors import EdgewardError
 from edgeward_runtimes.sparkplug import codec, metrics
@@ -36,6 +36,8 @@ _BATCH_WITHIN_S = 0.2
 _QUEUE_LIMIT = 100_000
 _KEEP_ALIVE_S = 10
 _FAREWELL_S = 2.0
+_STORE_AGAIN_S = 1.0
+_T = TypeVar("_T")
 
 _REBIRTH = codec.encode(Payload(metrics=(Metric(name=metrics.REBIRTH, datatype=DataType.BOOLEAN, value=True),)))
 
@@ -48,6 +50,13 @@ class Arrived(Struct, frozen=True):
     at: float
 
 
+class Connected(Struct, frozen=True):
+    """The broker accepted us; who is there already does not know that."""
+
+
+Event = Arrived | Connected
+
+
 class Ingest:
     """One ingest worker."""
 
@@ -55,7 +64,7 @@ class Ingest:
         self._config = config
         self._engine = store.open_engine(config.store.url)
         self._host = HostState()
-        self._arrived: queue.Queue[Arrived] = queue.Queue(_QUEUE_LIMIT)
+        self._events: queue.Queue[Event] = queue.Queue(_QUEUE_LIMIT)
         self._stopping = False
         self._connected_at = 0
         self._client = self._make_client()
@@ -70,9 +79,7 @@ class Ingest:
         self._client.connect_async(address.host, address.port, keepalive=_KEEP_ALIVE_S)
         self._client.loop_start()
         while not self._stopping:
-            updates: list[Update] = []
-            for message in self._take_batch():
-                updates += self._host.receive(message.topic, message.payload, message.at)
+            updates = [update for event in self._take_batch() for update in self._updates(event)]
             if updates:
                 self._write(updates)
             for update in updates:
@@ -85,30 +92,51 @@ class Ingest:
         self._client.disconnect()
         self._client.loop_stop()
 
-    def _take_batch(self) -> list[Arrived]:
+    def _updates(self, event: Event) -> list[Update]:
+        if isinstance(event, Arrived):
+            return self._host.receive(event.topic, event.payload, event.at)
+        known = self._until_it_works(lambda: queries.known_nodes(self._engine))
+        return [RebirthWanted(fleet, device) for fleet, device in known or ()]
+
+    def _take_batch(self) -> list[Event]:
         """What has come, after the first message for a short while more."""
         try:
-            batch = [self._arrived.get(timeout=_BATCH_WITHIN_S)]
+            batch = [self._events.get(timeout=_BATCH_WITHIN_S)]
         except queue.Empty:
             return []
         deadline = time.monotonic() + _BATCH_WITHIN_S
         while len(batch) < _BATCH and (left := deadline - time.monotonic()) > 0:
             try:
-                batch.append(self._arrived.get(timeout=left))
+                batch.append(self._events.get(timeout=left))
             except queue.Empty:
                 break
         return batch
 
     def _write(self, updates: list[Update]) -> None:
-        """Write a batch; should the store fail, try again until it works: totals are cumulative, but births are not."""
+        """Write a batch, or all of it but what cannot be written: one odd device must not hold up the fleet."""
+        try:
+            self._until_it_works(lambda: store.apply(self._engine, updates))
+        except Exception as error:
+            if len(updates) > 1:
+                for update in updates:
+                    self._write([update])
+                return
+            dropped = Dropped(_shortened(error))
+            _log.error("dropped a %s: %s", type(updates[0]).__name__, dropped.reason)
+            self._until_it_works(lambda: store.apply(self._engine, [dropped]))
+
+    def _until_it_works(self, work: Callable[[], _T]) -> _T | None:
+        """Use the store, again and again while it is away: totals are cumulative, but births are not.
+
+        Returns None when told to stop meanwhile.
+        """
         while not self._stopping:
             try:
-                store.apply(self._engine, updates)
-            except SQLAlchemyError as error:
-                _log.error("the store cannot be written, trying again: %s", " ".join(str(error).split())[:200])
-                time.sleep(1.0)
-            else:
-                return
+                return work()
+            except OperationalError as error:
+                _log.error("the store fails, trying again: %s", _shortened(error))
+                time.sleep(_STORE_AGAIN_S)
+        return None
 
     def _ask_for_rebirth(self, fleet: str, device: str) -> None:
         self._client.publish(str(Topic(fleet, "NCMD", device)), _REBIRTH, qos=0)
@@ -126,7 +154,7 @@ class Ingest:
         client.reconnect_delay_set(min_delay=1, max_delay=15)
         client.on_pre_connect = lambda client, userdata: self._before_connecting(client)
         client.on_connect = self._on_connect
-        client.on_message = lambda client, userdata, message: self._arrived.put(
+        client.on_message = lambda client, userdata, message: self._events.put(
             Arrived(message.topic, bytes(message.payload), time.time())
         )
         return client
@@ -145,8 +173,7 @@ class Ingest:
         levels = {"N": "+", "D": "+/+"}
         client.subscribe([(f"{NAMESPACE}/+/{kind}/{levels[kind[0]]}", 1) for kind in kinds])
         client.publish(*self._state(online=True), qos=1, retain=True)
-        for fleet, device in queries.known_nodes(self._engine):
-            self._ask_for_rebirth(fleet, device)
+        self._events.put(Connected())
 
 
 def main() -> int:
@@ -159,15 +186,12 @@ def main() -> int:
         return 2
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ingest.stop())
-    threading.Thread(target=_stop_with_parent, args=(ingest,), daemon=True).start()
     ingest.run()
     return 0
 
 
-def _stop_with_parent(ingest: Ingest) -> None:
-    """The monitor holds the other end of our stdin: it closes when the monitor dies, however it dies."""
-    os.read(sys.stdin.fileno(), 1)  # nothing is ever sent: it returns at the end alone
-    ingest.stop()
+def _shortened(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 if __name__ == "__main__":

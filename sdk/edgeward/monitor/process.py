@@ -3,7 +3,6 @@
 import contextlib
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 from types import TracebackType
@@ -11,10 +10,10 @@ from types import TracebackType
 import httpx
 import msgspec
 
+from edgeward.monitor import child
 from edgeward_runtimes.errors import MonitorError
 
 _READY_WITHIN_S = 60.0
-_STOP_S = 10.0
 
 
 class MonitorProcess:
@@ -36,7 +35,10 @@ class MonitorProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start, and wait until it answers. Raises MonitorError with the log's last line when it does not."""
+        """Start, and wait until it works. Raises MonitorError with the log's last line when it does not.
+
+        Whatever it raises, Ctrl-C included, nothing is left running.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
         config = self._folder / "monitor.toml"
         config.write_bytes(
@@ -49,28 +51,22 @@ class MonitorProcess:
             )
         )
         with self._log.open("ab") as log:
-            command = [sys.executable, "-m", "edgeward", "monitor", "--config", str(config)]
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        deadline = time.monotonic() + _READY_WITHIN_S
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise MonitorError(f"The monitor did not start: {self._last_words()}")
-            time.sleep(0.1)
+            self._process = child.start("edgeward", "monitor", "--config", str(config), output=log)
+        try:
+            self._await_answer(self._process)
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """Stop it and wait for its end."""
         if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                self.kill()
+            child.stop(self._process)
 
     def kill(self) -> None:
         """Kill -9 it."""
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+            child.kill(self._process)
 
     def __enter__(self) -> "MonitorProcess":
         self.start()
@@ -84,6 +80,13 @@ class MonitorProcess:
     @property
     def _log(self) -> Path:
         return self._folder / "monitor.log"
+
+    def _await_answer(self, process: "subprocess.Popen[bytes]") -> None:
+        deadline = time.monotonic() + _READY_WITHIN_S
+        while not self._answers():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise MonitorError(f"The monitor did not start: {self._last_words()}")
+            time.sleep(0.1)
 
     def _answers(self) -> bool:
         with contextlib.suppress(httpx.HTTPError):

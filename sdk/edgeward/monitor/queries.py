@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, select
 
 from edgeward.monitor import schema
+from edgeward.monitor.host import LARGEST_COUNT
 from edgeward_runtimes.latency.histogram import Histogram
 
 
@@ -238,12 +239,13 @@ def _model(row: Row[Any], counted: list[Row[Any]]) -> ModelOnDevice:
 
 
 def _total(rows: Iterable[Row[Any]]) -> _Total:
+    """The sum of all rows; rows that fit may be too much together, and no reader's JSON has integers beyond 64 bits."""
     predictions, errors, histogram = 0, 0, Histogram()
     for row in rows:
         predictions += row.predictions
         errors += row.errors
         histogram = histogram.merge(Histogram.decode(row.histogram))
-    return _Total(predictions, errors, histogram)
+    return _Total(min(predictions, LARGEST_COUNT), min(errors, LARGEST_COUNT), histogram)
 
 
 def _quantiles(histogram: Histogram) -> tuple[float | None, float | None, float | None]:

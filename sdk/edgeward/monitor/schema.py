@@ -31,7 +31,7 @@ models = Table(
     metadata,
     Column("device_id", String, primary_key=True),
     Column("model", String, primary_key=True),
-    Column("installed", Boolean, nullable=False),
+    Column("installed", Boolean, nullable=False, default=False),
     Column("release", String),
     Column("variant", String),
     Column("engine", String),

@@ -4,22 +4,17 @@ import contextlib
 import logging
 import signal
 import socket
-import subprocess
 import sys
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 import uvicorn
 
 from edgeward.monitor import broker, store
 from edgeward.monitor.api import make_app
-from edgeward.monitor.config import HttpConfig, MonitorConfig
+from edgeward.monitor.config import BrokerConfig, HttpConfig, MonitorConfig
+from edgeward.monitor.supervisor import Supervised
 from edgeward_runtimes.errors import MonitorError
-
-_log = logging.getLogger("edgeward.monitor")
-_STOP_S = 5.0
-_RESTART_AFTER_S = 1.0
 
 
 def run(config: MonitorConfig) -> None:
@@ -29,19 +24,26 @@ def run(config: MonitorConfig) -> None:
         MonitorError: When a port is taken or the store cannot be opened; nothing is left running.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    with _listening(config.http) as web, broker.running(config.broker):
+    with _listening(config.http) as web, _broker(config.broker) as broker_works:
         engine = store.open_engine(config.store.url)
-        app = make_app(engine)
-        from edgeward.monitor import dashboard
+        with Supervised("edgeward.monitor.ingest", msgspec.json.encode(config).decode()) as ingest:
+            app = make_app(engine, {"broker": broker_works, "ingest": lambda: ingest.is_alive})
+            from edgeward.monitor import dashboard
 
-        dashboard.mount(app, engine, config)
-        with _ingesting(config):
+            dashboard.mount(app, engine, config)
             print(f"dashboard: http://{config.http.host}:{config.http.port}", file=sys.stderr, flush=True)
-            server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
-            # uvicorn stops at these signals, and then raises them once more: they must not end us before our children.
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda *_: None)
-            server.run(sockets=[web])
+            _serve(uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)), web)
+
+
+def _serve(server: uvicorn.Server, web: socket.socket) -> None:
+    """Serve until told to stop; our children end after it, so no signal may end us before them."""
+
+    def stop(number: int, frame: object) -> None:
+        server.should_exit = True  # before uvicorn's own handlers are there; afterwards uvicorn raises it once more
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    server.run(sockets=[web])
 
 
 @contextlib.contextmanager
@@ -60,36 +62,13 @@ def _listening(config: HttpConfig) -> Iterator[socket.socket]:
 
 
 @contextlib.contextmanager
-def _ingesting(config: MonitorConfig) -> Iterator[None]:
-    """Have an ingest process run, and a new one whenever it dies."""
-    stopping = threading.Event()
-    process = _start_ingest(config)
-
-    def supervise() -> None:
-        nonlocal process
-        while not stopping.is_set():
-            try:
-                process.wait(0.5)
-            except subprocess.TimeoutExpired:
-                continue
-            if not stopping.wait(_RESTART_AFTER_S):
-                _log.error("ingest ended with code %s; starting it again", process.returncode)
-                process = _start_ingest(config)
-
-    supervisor = threading.Thread(target=supervise, name="edgeward-supervisor", daemon=True)
-    supervisor.start()
-    try:
-        yield
-    finally:
-        stopping.set()
-        supervisor.join()
-        process.terminate()
-        try:
-            process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
-def _start_ingest(config: MonitorConfig) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "edgeward.monitor.ingest", msgspec.json.encode(config).decode()]
-    return subprocess.Popen(command, stdin=subprocess.PIPE)  # it ends when this pipe closes
+def _broker(config: BrokerConfig) -> Iterator[Callable[[], bool]]:
+    """Have a broker; gives whether it works. One that is not ours to start may come later."""
+    if not config.embedded:
+        yield lambda: broker.is_reachable(config.url)
+        return
+    broker.check(config.url)
+    with Supervised("edgeward.monitor.broker", config.url) as embedded:
+        broker.await_reachable(config.url)
+        # Ours must be alive, too: another program may have taken its port.
+        yield lambda: embedded.is_alive and broker.is_reachable(config.url)

@@ -4,15 +4,24 @@ Counters are merged under the transaction, so a message that comes twice, late o
 what is new in them goes into the series of the minute in which it arrived. Nothing is ever counted from the series.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, select
+from sqlalchemy import ColumnElement, Connection, Engine, Table, create_engine, event, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from edgeward.monitor import schema
-from edgeward.monitor.host import Dropped, ModelDied, ModelSeen, NodeDied, NodeSeen, Update
+from edgeward.monitor.host import (
+    LARGEST_COUNT,
+    Dropped,
+    ModelDied,
+    ModelSeen,
+    NodeDied,
+    NodeSeen,
+    Update,
+    is_countable,
+)
 from edgeward_runtimes.errors import MonitorError
 from edgeward_runtimes.latency.counters import Counters
 from edgeward_runtimes.latency.histogram import Histogram
@@ -36,26 +45,31 @@ def open_engine(url: str) -> Engine:
 
 
 def apply(engine: Engine, updates: Sequence[Update]) -> None:
-    """Write a batch, whole or not at all."""
+    """Write a batch, whole or not at all.
+
+    Raises:
+        sqlalchemy.exc.OperationalError: When the database is away, full or locked: later it may work.
+        Exception: When it can never be written.
+    """
     with engine.begin() as connection:
-        for update in updates:
-            match update:
+        for each in updates:
+            match each:
                 case NodeSeen():
-                    _node_seen(connection, update)
-                case NodeDied():
-                    _touch(connection, update.fleet, update.device, update.at, {"online": False})
+                    _node_seen(connection, each)
+                case NodeDied():  # most often a broker's word, so it is no sign of life: last_seen stays
+                    _change(connection, schema.devices, {"id": device_id(each)}, {"online": False})
                 case ModelSeen():
-                    _model_seen(connection, update)
+                    _model_seen(connection, each)
                 case ModelDied():
-                    row = {"device_id": device_id(update), "model": update.model, "installed": False}
-                    _upsert(connection, schema.models, row)
+                    key = {"device_id": device_id(each), "model": each.model}
+                    _change(connection, schema.models, key, {"installed": False})
                 case Dropped():
                     _count(connection, "dropped")
 
 
-def device_id(update: NodeSeen | NodeDied | ModelSeen | ModelDied) -> str:
+def device_id(about: NodeSeen | NodeDied | ModelSeen | ModelDied) -> str:
     """The id of the device that an update is about."""
-    return f"{update.fleet}/{update.device}"
+    return f"{about.fleet}/{about.device}"
 
 
 def _node_seen(connection: Connection, seen: NodeSeen) -> None:
@@ -70,8 +84,10 @@ def _node_seen(connection: Connection, seen: NodeSeen) -> None:
 
 def _model_seen(connection: Connection, seen: ModelSeen) -> None:
     _touch(connection, seen.fleet, seen.device, seen.at, {"online": True})
-    row = {"device_id": device_id(seen), "model": seen.model, "installed": True}
-    _upsert(connection, schema.models, {**row, **_only(seen.values, _MODEL_COLUMNS)})
+    row = {"device_id": device_id(seen), "model": seen.model, **_only(seen.values, _MODEL_COLUMNS)}
+    if "release" in seen.values:  # null: counted once, but no longer installed
+        row["installed"] = seen.values["release"] is not None
+    _upsert(connection, schema.models, row)
     for reported in seen.totals:
         _merge(connection, device_id(seen), seen.model, reported, seen.at)
 
@@ -84,20 +100,24 @@ def _merge(connection: Connection, device: str, model: str, reported: Counters, 
     after = before.later(reported)
     if after == before:
         return
-    row = {"predictions": after.predictions, "errors": after.errors, "histogram": after.histogram.encode()}
-    _upsert(connection, schema.counters, {**key, **row})
+    _upsert(connection, schema.counters, {**key, **_counted(after.errors, after.histogram)})
     minute = {"device_id": device, "model": model, "minute": _minute(at)}
     errors, histogram = _stored(connection, schema.latency, minute)
     errors += after.errors - before.errors
     histogram = histogram.merge(after.histogram.since(before.histogram))
-    row = {"predictions": histogram.count, "errors": errors, "histogram": histogram.encode()}
-    _upsert(connection, schema.latency, {**minute, **row})
+    _upsert(connection, schema.latency, {**minute, **_counted(errors, histogram)})
+
+
+def _counted(errors: int, histogram: Histogram) -> dict[str, Any]:
+    """The columns for counts. Raises ValueError for more than can be read again: reports that fit may not together."""
+    if not is_countable(errors, histogram):
+        raise ValueError(f"counts beyond {LARGEST_COUNT}")
+    return {"predictions": histogram.count, "errors": errors, "histogram": histogram.encode()}
 
 
 def _stored(connection: Connection, table: Table, key: Mapping[str, Any]) -> tuple[int, Histogram]:
     """Errors and histogram of a row, or nothing counted where there is none."""
-    matches = (table.c[name] == value for name, value in key.items())
-    row = connection.execute(select(table.c.errors, table.c.histogram).where(*matches)).one_or_none()
+    row = connection.execute(select(table.c.errors, table.c.histogram).where(*_matches(table, key))).one_or_none()
     return (0, Histogram()) if row is None else (row.errors, Histogram.decode(row.histogram))
 
 
@@ -113,12 +133,24 @@ def _count(connection: Connection, name: str) -> None:
 
 
 def _upsert(connection: Connection, table: Table, row: Mapping[str, Any]) -> None:
-    """Insert, or update the row's other columns."""
+    """Insert, or update the row's other columns, if it has any."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     keys = [column.name for column in table.primary_key]
     statement = dialect.insert(table).values(dict(row))
     others = {name: statement.excluded[name] for name in row if name not in keys}
-    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=others))
+    if others:
+        connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=others))
+    else:
+        connection.execute(statement.on_conflict_do_nothing(index_elements=keys))
+
+
+def _change(connection: Connection, table: Table, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Update a row, if it is there."""
+    connection.execute(update(table).where(*_matches(table, key)).values(dict(values)))
+
+
+def _matches(table: Table, key: Mapping[str, Any]) -> Iterator[ColumnElement[bool]]:
+    return (table.c[name] == value for name, value in key.items())
 
 
 def _only(values: Mapping[str, Value], names: Iterable[str]) -> dict[str, Value]:

@@ -1,5 +1,6 @@
 """Chart options for ECharts, from the store's series. Pure: rows in, options out."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from edgeward.monitor.dashboard.theme import AMBER, BLUE, RED, SLATE
@@ -32,13 +33,14 @@ def _time_axis() -> dict[str, Any]:
     return {"type": "time", "axisLabel": _TEXT, "minInterval": 60_000, "splitLine": {"show": False}}
 
 
-def _line(name: str, colour: str, points: list[list[float | None]]) -> dict[str, Any]:
+def _line(name: str, colour: str, rows: Sequence[LatencyMinute | HealthMinute], field: str) -> dict[str, Any]:
+    """One field over time; devices report what changed, so a minute without a value does not break the line."""
     style = {"color": colour}
+    values = ((row.minute, getattr(row, field)) for row in rows)
     return {
         "name": name,
         "type": "line",
-        "data": points,
-        "connectNulls": True,  # devices report what changed
+        "data": [[minute * 1000, float(f"{value:.4g}")] for minute, value in values if value is not None],
         "symbolSize": 5,
         "lineStyle": {"width": 2, **style},
         "itemStyle": style,
@@ -51,10 +53,7 @@ def latency_over_time(series: list[LatencyMinute]) -> dict[str, Any]:
     return _frame(
         "ms",
         xAxis=_time_axis(),
-        series=[
-            _line(name, colour, [[row.minute * 1000, _rounded(getattr(row, field))] for row in series])
-            for name, colour, field in lines
-        ],
+        series=[_line(name, colour, series, field) for name, colour, field in lines],
     )
 
 
@@ -117,12 +116,5 @@ def health_over_time(series: list[HealthMinute]) -> dict[str, Any]:
     return _frame(
         "",
         xAxis=_time_axis(),
-        series=[
-            _line(name, colour, [[row.minute * 1000, _rounded(getattr(row, field))] for row in series])
-            for name, colour, field in present
-        ],
+        series=[_line(name, colour, series, field) for name, colour, field in present],
     )
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.4g}")

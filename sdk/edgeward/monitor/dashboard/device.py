@@ -92,12 +92,11 @@ class _ModelPanel:
 
     def show(self, model: ModelOnDevice) -> None:
         """Show the latest figures."""
-        self._release.text = f"{model.release} · {model.variant}" if model.installed else "no longer installed"
-        quantiles = "   ".join(
-            f"{name} {theme.milliseconds(value)}"
-            for name, value in (("p50", model.p50_ms), ("p95", model.p95_ms), ("p99", model.p99_ms))
-        )
-        self._figures.text = f"{model.predictions:,} predictions   {model.errors:,} errors   {quantiles}"
+        self._release.text = f"{model.release} · {model.variant}" if model.installed else theme.NOT_INSTALLED
+        quantiles = (("p50", model.p50_ms), ("p95", model.p95_ms), ("p99", model.p99_ms))
+        latencies = (f"{name} {theme.milliseconds(value)}" for name, value in quantiles)
+        figures = (f"{model.predictions:,} predictions", f"{model.errors:,} errors", *latencies)
+        self._figures.text = " · ".join(figures)
 
 
 def _titled(title: str, options: dict[str, Any]) -> ui.echart:

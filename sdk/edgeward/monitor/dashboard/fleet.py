@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from urllib.parse import quote
 
 from nicegui import ui
 from sqlalchemy import Engine
@@ -34,7 +35,7 @@ _STATUS_CELL = """
 """
 _DEVICE_CELL = """
 <q-td :props="props">
-  <a :href="'/devices/' + props.value" class="text-primary" style="text-decoration: none">{{ props.value }}</a>
+  <a :href="props.row.link" class="text-primary" style="text-decoration: none">{{ props.value }}</a>
 </q-td>
 """
 _NUMBER_CELL = '<q-td :props="props">{{ Number(props.value).toLocaleString("en-US") }}</q-td>'
@@ -85,19 +86,24 @@ class FleetPage:
 
 
 def _rows(device: Device) -> list[dict[str, Any]]:
-    models: list[ModelOnDevice | None] = [model for model in device.models if model.installed]
+    """A row for each model that is installed or has counted: together they are what the tiles above say."""
+    models: list[ModelOnDevice | None] = [
+        model for model in device.models if model.installed or model.predictions or model.errors
+    ]
     return [_row(device, model) for model in models or [None]]
 
 
 def _row(device: Device, model: ModelOnDevice | None) -> dict[str, Any]:
+    installed = model if model and model.installed else None
     return {
         "key": f"{device.id} {model.name if model else ''}",
         "status": "online" if device.online else "offline",
         "device": device.id,
+        "link": f"/devices/{quote(device.id)}",
         "target": device.target or "–",
         "model": model.name if model else "–",
-        "release": (model.release if model else None) or "–",
-        "variant": (model.variant if model else None) or "–",
+        "release": (installed.release if installed else model and theme.NOT_INSTALLED) or "–",
+        "variant": (installed.variant if installed else None) or "–",
         "predictions": model.predictions if model else 0,
         "errors": model.errors if model else 0,
         "p95": float(f"{model.p95_ms:.3g}") if model and model.p95_ms is not None else None,

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from nicegui import ui
 
 REFRESH_S = 1.0
+NOT_INSTALLED = "not installed"
 BLUE, AMBER, RED, SLATE = "#2563eb", "#d97706", "#dc2626", "#64748b"
 FAVICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="8" fill="#2563eb"/>'
