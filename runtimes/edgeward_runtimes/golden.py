@@ -138,7 +138,7 @@ def _beyond(name: str, found: Comparison, allowed: Tolerance) -> str | None:
     if within(found, allowed):
         return None
     return (
-        f"output {name!r} differs from the source model's: max_abs_error {found.max_abs_error:.4g} "
+        f"differs from the source model in output {name!r}: max_abs_error {found.max_abs_error:.4g} "
         f"(allowed {allowed.max_abs_error:.4g}), cosine {found.cosine:.6f} (at least {allowed.cosine:.6f})"
     )
 

@@ -15,6 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import edgeward
+from edgeward_runtimes.agent.config import AgentConfig
+from edgeward_runtimes.agent.reading import Reader
 from edgeward_runtimes.commands import status
 from edgeward_runtimes.engines import Options, accelerators, get
 from edgeward_runtimes.errors import ConfigError
@@ -123,13 +125,16 @@ def test_litert_compiled_answers_as_its_interpreter_does(digits: Path, artifacts
 def test_what_was_asked_for_and_what_runs_are_both_told(
     digits: Path, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    installed = installer.install(home, digits / "digits.edge", ("cuda",))
+    installed = installer.install(home, digits / "digits.edge", ("cuda", "npu"))
     assert installed.selftest is not None
     trials = {trial.check.id: trial for trial in installed.selftest.trials}
     assert "cuda is not here" in (trials["onnxruntime-fp32"].warning or "")
-    assert trials["litert-fp32"].warning is None, "cuda is meant for another engine"
+    assert "cuda" not in (trials["litert-fp32"].warning or ""), "it is meant for another engine"
     (model,) = status(home).models
-    assert (model.accelerators, model.runs_on) == (("cuda",), ("cpu",))
+    assert (model.accelerators, model.runs_on) == (("cuda", "npu"), ("cpu",))
+    assert model.warning is not None
+    reported = Reader(AgentConfig(fleet="f"), home).read().models["digits"].values
+    assert (reported["runs_on"], reported["warning"]) == ("cpu", model.warning)
     with pytest.warns(RuntimeWarning, match="onnxruntime runs on cpu: cuda is not here"):
         edgeward.load("digits", engine="onnxruntime").close()
     monkeypatch.setenv("EDGEWARD_ACCELERATORS", "cpu")

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from edgeward_runtimes.errors import ConfigError
 
 NAMES = ("tensorrt", "cuda", "openvino", "gpu", "npu")
+_LONGEST_WARNING = 200
 
 
 def parse(text: str) -> tuple[str, ...]:
@@ -49,6 +50,9 @@ def settle(
 
 
 def warning(engine: str, refused: Iterable[str], runs_on: Iterable[str]) -> str | None:
-    """The sentence that tells what was asked for and does not run, or None."""
+    """The sentence that tells what was asked for and does not run, cut to what telemetry takes; or None."""
     reasons = "; ".join(refused)
-    return f"{engine} runs on {', '.join(runs_on)}: {reasons}" if reasons else None
+    if not reasons:
+        return None
+    sentence = f"{engine} runs on {', '.join(runs_on)}: {reasons}"
+    return sentence if len(sentence) <= _LONGEST_WARNING else f"{sentence[: _LONGEST_WARNING - 1]}…"

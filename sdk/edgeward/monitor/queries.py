@@ -17,13 +17,18 @@ from edgeward_runtimes.latency.histogram import Histogram
 
 @dataclass(frozen=True)
 class ModelOnDevice:
-    """One model on one device; totals are over all its releases there."""
+    """One model on one device; totals are over all its releases there.
+
+    `warning` says why it does not run on what was asked for.
+    """
 
     name: str
     installed: bool
     release: str | None
     variant: str | None
     engine: str | None
+    runs_on: str | None
+    warning: str | None
     predictions: int
     errors: int
     p50_ms: float | None
@@ -232,6 +237,8 @@ def _model(row: Row[Any], counted: list[Row[Any]]) -> ModelOnDevice:
         row.release,
         row.variant,
         row.engine,
+        row.runs_on,
+        row.warning,
         total.predictions,
         total.errors,
         *_quantiles(total.histogram),

@@ -35,6 +35,8 @@ models = Table(
     Column("release", String),
     Column("variant", String),
     Column("engine", String),
+    Column("runs_on", String),
+    Column("warning", String),
 )
 
 counters = Table(

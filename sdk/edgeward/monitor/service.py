@@ -10,21 +10,23 @@ from collections.abc import Callable, Iterator
 import msgspec
 import uvicorn
 
+from edgeward.listening import listening
 from edgeward.monitor import broker, store
 from edgeward.monitor.api import make_app
-from edgeward.monitor.config import BrokerConfig, HttpConfig, MonitorConfig
+from edgeward.monitor.config import BrokerConfig, MonitorConfig
 from edgeward.monitor.supervisor import Supervised
-from edgeward_runtimes.errors import MonitorError
 
 
 def run(config: MonitorConfig) -> None:
     """Run until SIGTERM or SIGINT.
 
     Raises:
-        MonitorError: When a port is taken or the store cannot be opened; nothing is left running.
+        ConfigError: When the web server cannot listen where it should.
+        MonitorError: When the broker cannot, or the store cannot be opened. Nothing is left running.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    with _listening(config.http) as web, _broker(config.broker) as broker_works:
+    http = listening(config.http.host, config.http.port, "Set another [http] port in monitor.toml.")
+    with http as web, _broker(config.broker) as broker_works:
         engine = store.open_engine(config.store.url)
         with Supervised("edgeward.monitor.ingest", msgspec.json.encode(config).decode()) as ingest:
             app = make_app(engine, {"broker": broker_works, "ingest": lambda: ingest.is_alive})
@@ -44,21 +46,6 @@ def _serve(server: uvicorn.Server, web: socket.socket) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     server.run(sockets=[web])
-
-
-@contextlib.contextmanager
-def _listening(config: HttpConfig) -> Iterator[socket.socket]:
-    """The web server's socket, bound before anything else starts, so that a taken port is an error at once."""
-    with socket.socket(socket.AF_INET6 if ":" in config.host else socket.AF_INET) as web:
-        web.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            web.bind((config.host, config.port))
-        except OSError as error:
-            raise MonitorError(
-                f"The dashboard cannot listen on {config.host}:{config.port}: {error.strerror}. "
-                "Set another [http] port in monitor.toml."
-            ) from error
-        yield web
 
 
 @contextlib.contextmanager

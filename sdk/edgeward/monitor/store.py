@@ -29,7 +29,7 @@ from edgeward_runtimes.sparkplug import metrics
 from edgeward_runtimes.sparkplug.codec import Value
 
 _DEVICE_COLUMNS = frozenset(metrics.FACTS) | frozenset(metrics.HEALTH)
-_MODEL_COLUMNS = frozenset({"release", "variant", "engine"})
+_MODEL_COLUMNS = frozenset({"release", "variant", "engine", "runs_on", "warning"})
 
 
 def open_engine(url: str) -> Engine:

@@ -6,11 +6,12 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import uvicorn
 from msgspec import Struct
 
+from edgeward.listening import listening
 from edgeward.serve.app import Limits, make_app
 from edgeward.serve.served import Served
 from edgeward_runtimes.errors import ConfigError
@@ -35,7 +36,7 @@ def run(open_model: Callable[[], Served], address: Address, limits: Limits) -> N
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     _check(address)
-    with listening(address) as web:
+    with listening(address.host, address.port, "Pass another --port or --host.") as web:
         served = open_model()
         with served.model:
             app = make_app(served, limits)
@@ -61,23 +62,6 @@ def _is_loopback(host: str) -> bool:
     with contextlib.suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback
     return host == "localhost"
-
-
-@contextlib.contextmanager
-def listening(address: Address) -> Iterator[socket.socket]:
-    """The server's socket, bound before the server starts, so that a taken port is an error at once."""
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    # Named TCP, or asyncio leaves Nagle's algorithm on, and an answer waits 40 ms for the client's acknowledgement.
-    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as web:
-        web.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            web.bind((address.host, address.port))
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise ConfigError(
-                f"Cannot listen on {address.host}:{address.port}: {reason}. Pass another --port or --host."
-            ) from error
-        yield web
 
 
 def _announce(served: Served, web: socket.socket) -> None:

@@ -85,6 +85,7 @@ class _ModelPanel:
                 self._release = ui.label().classes("muted text-sm")
                 ui.space()
                 self._figures = ui.label().classes("number text-sm")
+            self._warning = ui.label().classes("text-sm text-warning")
             with ui.grid(columns="1fr 1fr").classes("w-full gap-4"):
                 self.latency = _titled("Latency by the minute", charts.latency_over_time([]))
                 self.histogram = _titled("All latencies", charts.latency_histogram(Histogram()))
@@ -92,7 +93,10 @@ class _ModelPanel:
 
     def show(self, model: ModelOnDevice) -> None:
         """Show the latest figures."""
-        self._release.text = f"{model.release} · {model.variant}" if model.installed else theme.NOT_INSTALLED
+        running = filter(None, (model.release, model.variant, model.runs_on and f"on {model.runs_on}"))
+        self._release.text = " · ".join(running) if model.installed else theme.NOT_INSTALLED
+        self._warning.text = model.warning or ""
+        self._warning.visible = model.installed and model.warning is not None
         quantiles = (("p50", model.p50_ms), ("p95", model.p95_ms), ("p99", model.p99_ms))
         latencies = (f"{name} {theme.milliseconds(value)}" for name, value in quantiles)
         figures = (f"{model.predictions:,} predictions", f"{model.errors:,} errors", *latencies)
