@@ -1,5 +1,6 @@
 """From a trained model to a bundle of proved variants; runs on the host alone.
 
+options    what was asked for, checked before anything runs
 sources    what the user trained, and its answers
 exporters  source → one engine's float artifact
 quantizers float artifact → int8 artifact

@@ -7,13 +7,11 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
-from edgeward_converters import gate
 from edgeward_converters.data import Arrays
 from edgeward_converters.quantizers import CALIBRATION_SAMPLES
 from edgeward_converters.report import Report, to_html
 from edgeward_converters.variants import Made, Task
 from edgeward_runtimes import bundle as bundles
-from edgeward_runtimes.bundle import GoldenSamples
 from edgeward_runtimes.manifest import (
     SCHEMA,
     File,
@@ -26,6 +24,7 @@ from edgeward_runtimes.manifest import (
     Statistics,
     Variant,
 )
+from edgeward_runtimes.samples import GoldenSamples
 
 _TOOLS = (
     "edgeward",
@@ -69,11 +68,7 @@ def assemble(
             size_bytes=golden.size_bytes,
             sha256=golden.sha256,
             samples=_count(task.golden[0]),
-            tolerance={
-                made.outcome.id: gate.tolerance(made.outcome.precision, made.outcome.comparison, task.golden[1])
-                for made in kept
-                if made.outcome.comparison is not None
-            },
+            tolerance={made.outcome.id: made.tolerance for made in kept},
         ),
         provenance=Provenance(source_sha256=task.source.sha256, tools=_tools(), seed=seed),
         metric=Metric(name=report.metric, value=report.source_metric, samples=report.samples),
@@ -121,9 +116,12 @@ def _reference(task: Task) -> Reference | None:
 
 
 def _statistics(arrays: Arrays) -> dict[str, Statistics]:
+    """By tensor, of what is finite: JSON has no number for the rest."""
     found = {}
     for name, array in arrays.items():
-        values = array.astype(np.float64).ravel()
+        values = array[np.isfinite(array)].astype(np.float64)
+        if not values.size:
+            continue
         deciles = np.quantile(values, np.linspace(0, 1, 11))
         found[name] = Statistics(mean=float(values.mean()), std=float(values.std()), quantiles=tuple(deciles.tolist()))
     return found

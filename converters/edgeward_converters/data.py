@@ -1,4 +1,7 @@
-"""Calibration and evaluation data: from .npz files, dicts or arrays to the model's own inputs."""
+"""Calibration and evaluation data: from .npz files, dicts or arrays to the model's own inputs.
+
+All of it is checked here, once: shapes fit the model, values survive its dtypes, and labels are numbers.
+"""
 
 import os
 from collections.abc import Mapping
@@ -9,6 +12,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import ArrayLike, NDArray
 
+from edgeward_runtimes import npz
 from edgeward_runtimes.errors import InputError
 from edgeward_runtimes.manifest import Tensor
 
@@ -16,9 +20,11 @@ Arrays = dict[str, NDArray[Any]]
 Calibration = str | os.PathLike[str] | Mapping[str, ArrayLike] | ArrayLike
 Evaluation = str | os.PathLike[str] | Mapping[str, ArrayLike] | tuple[ArrayLike, ArrayLike]
 
+_NUMERIC = "fiub"
+
 
 class Labelled(Struct, frozen=True):
-    """Inputs by name and what is true of them: integer labels (n,) or target arrays (n, …)."""
+    """Inputs by name and what is true of them: labels (n,) or (n, 1), or target arrays (n, …)."""
 
     inputs: Arrays
     y: NDArray[Any]
@@ -31,39 +37,38 @@ def calibration(given: Calibration, inputs: tuple[Tensor, ...]) -> Arrays:
 
 def evaluation(given: Evaluation, inputs: tuple[Tensor, ...]) -> Labelled:
     """Read evaluation data: inputs as above, and `y`. Raises InputError."""
-    if isinstance(given, tuple):
+    if isinstance(given, tuple) and len(given) == 2:
         given = {"x": given[0], "y": given[1]}
     arrays = _arrays(given, "evaluation")
     if "y" not in arrays:
         raise InputError(f"The evaluation data has no array 'y' with the labels; it has {sorted(arrays)}.")
     y = arrays.pop("y")
-    if y.ndim == 2 and y.shape[1] == 1 and y.dtype.kind in "iu":
-        y = y[:, 0]
     found = _inputs(arrays, inputs, "evaluation")
-    samples = len(next(iter(found.values())))
-    if len(y) != samples:
-        raise InputError(f"The evaluation data has {samples} samples but {len(y)} labels in 'y'.")
+    _check_truth(y, len(next(iter(found.values()))))
     return Labelled(found, y)
 
 
 def _arrays(given: object, what: str) -> Arrays:
     if isinstance(given, str | os.PathLike):
-        return _read(Path(given), what)
-    if isinstance(given, Mapping):
-        return {str(name): np.asarray(array) for name, array in given.items()}
-    return {"x": np.asarray(given)}
-
-
-def _read(path: Path, what: str) -> Arrays:
+        return npz.read(Path(given), what)
+    by_name = given if isinstance(given, Mapping) else {"x": given}
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if isinstance(arrays, np.ndarray):
-                return {"x": arrays}
-            return {name: arrays[name] for name in arrays.files}
-    except FileNotFoundError:
-        raise InputError(f"The {what} file {path} does not exist.") from None
-    except (ValueError, OSError, EOFError, AttributeError, TypeError) as error:
-        raise InputError(f"The {what} file {path} is not an .npz of plain arrays: {error}.") from error
+        return {str(name): np.asarray(array) for name, array in by_name.items()}
+    except ValueError as error:
+        raise InputError(f"The {what} data is not made of arrays: {error}.") from error
+
+
+def _check_truth(y: NDArray[Any], samples: int) -> None:
+    """Hold what every metric needs of `y`; what one of them needs beyond is its own business."""
+    if y.dtype.kind not in _NUMERIC:
+        raise InputError(
+            f"The evaluation data's 'y' is {y.dtype}; expected numbers: labels as class indexes, or target arrays."
+        )
+    if y.ndim == 0 or len(y) != samples:
+        came = "a single number" if y.ndim == 0 else f"{len(y)} labels"
+        raise InputError(f"The evaluation data has {samples} samples but {came} in 'y'.")
+    if not np.isfinite(y).all():
+        raise InputError("The evaluation data's 'y' holds NaN or infinity; leave those samples out.")
 
 
 def _inputs(arrays: Arrays, inputs: tuple[Tensor, ...], what: str) -> Arrays:
@@ -91,6 +96,19 @@ def _fitted(array: NDArray[Any], tensor: Tensor, what: str) -> NDArray[Any]:
         raise InputError(
             f"The {what} data for input {tensor.name!r} has shape {array.shape}; the model takes ({shape})."
         )
-    if array.dtype.kind not in "fiub":
+    if array.dtype.kind not in _NUMERIC:
         raise InputError(f"The {what} data for input {tensor.name!r} is {array.dtype}; the model takes {tensor.dtype}.")
-    return np.ascontiguousarray(array.astype(tensor.dtype, copy=False))
+    return _cast(array, tensor, what)
+
+
+def _cast(array: NDArray[Any], tensor: Tensor, what: str) -> NDArray[Any]:
+    """The array in the tensor's dtype: floats may be rounded, everything else must stay what it is."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        cast = np.ascontiguousarray(array.astype(tensor.dtype, copy=False))
+    lost = np.isfinite(array) & ~np.isfinite(cast) if cast.dtype.kind == "f" else cast != array
+    if lost.any():
+        raise InputError(
+            f"The {what} data for input {tensor.name!r} holds {array[lost][0].item()}, which does not "
+            f"survive in {tensor.dtype}, the model's dtype. Scale or round the data as for training."
+        )
+    return cast

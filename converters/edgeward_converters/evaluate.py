@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from edgeward_converters import metrics
 from edgeward_converters.data import Arrays, Labelled
 from edgeward_runtimes.benchmark import measure
-from edgeward_runtimes.golden import Comparison, compare
+from edgeward_runtimes.golden import Comparison, compare, cosine
 from edgeward_runtimes.manifest import Tensor
 from edgeward_runtimes.model import Model
 
@@ -19,10 +19,13 @@ COSINE = "cosine"
 
 
 class Measured(Struct, frozen=True):
-    """What an artifact does. `metric` is the one asked for, or the mean cosine similarity to the source's outputs."""
+    """What an artifact does. `metric` is the one asked for, or the mean cosine similarity to the source's outputs.
+
+    `comparisons` are by output.
+    """
 
     metric: float
-    comparison: Comparison
+    comparisons: dict[str, Comparison]
     latency_ms: float
 
 
@@ -60,11 +63,4 @@ def predict_all(model: Model, inputs: Arrays) -> dict[str, NDArray[Any]]:
 
 def mean_cosine(expected: Arrays, actual: Arrays) -> float:
     """Mean cosine similarity over samples and outputs: 1.0 for the source model itself."""
-    similarities = []
-    for name, reference in expected.items():
-        left = reference.reshape(len(reference), -1).astype(np.float64)
-        right = actual[name].reshape(len(reference), -1).astype(np.float64)
-        norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
-        alike = np.all(left == right, axis=1)
-        similarities.append(np.where(alike, 1.0, np.einsum("ij,ij->i", left, right) / np.maximum(norms, 1e-30)))
-    return float(np.mean(similarities))
+    return float(np.mean([cosine(reference, actual[name]) for name, reference in expected.items()]))

@@ -26,16 +26,16 @@ class Metric(Struct, frozen=True):
 
 def _accuracy(outputs: Array, y: Array) -> float:
     """Share of samples whose largest output is the label; one output of a sigmoid is cut at 0.5."""
-    if outputs.ndim != 2:
-        raise InputError(f"Accuracy needs outputs of shape (samples, classes); they are {outputs.shape}. See --metric.")
+    _check_classes(outputs, "accuracy")
     predicted = outputs.argmax(axis=1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0.5).astype(int)
-    return float((predicted == _labels(y)).mean())
+    return float((predicted == _labels(y, outputs)).mean())
 
 
 def _top5_accuracy(outputs: Array, y: Array) -> float:
     """Share of samples whose label is among the five largest outputs."""
+    _check_classes(outputs, "top5_accuracy")
     best = np.argsort(outputs, axis=1)[:, -5:]
-    return float((best == _labels(y)[:, None]).any(axis=1).mean())
+    return float((best == _labels(y, outputs)[:, None]).any(axis=1).mean())
 
 
 def _mean_absolute_error(outputs: Array, y: Array) -> float:
@@ -46,8 +46,27 @@ def _mean_squared_error(outputs: Array, y: Array) -> float:
     return float(np.square(outputs - _like(y, outputs)).mean())
 
 
-def _labels(y: Array) -> Array:
-    return y if y.ndim == 1 else y.argmax(axis=1)  # one-hot targets are labels too
+def _check_classes(outputs: Array, metric: str) -> None:
+    if outputs.ndim != 2:
+        raise InputError(
+            f"The metric {metric} needs outputs of shape (samples, classes); they are {outputs.shape}. See --metric."
+        )
+
+
+def _labels(y: Array, outputs: Array) -> Array:
+    """Class indexes (samples,): given as such, as a column, or one-hot, of the outputs' own shape."""
+    if y.size == len(y):
+        labels = y.reshape(-1)
+    elif y.shape == outputs.shape:
+        labels = y.argmax(axis=1)
+    else:
+        raise InputError(
+            f"'y' has shape {y.shape}; expected labels of shape ({len(outputs)},), or one-hot ones of shape "
+            f"{outputs.shape}, as the model's outputs are. See --metric."
+        )
+    if (labels != np.floor(labels)).any():
+        raise InputError("'y' holds labels that are no whole numbers; expected class indexes. See --metric.")
+    return labels
 
 
 def _like(y: Array, outputs: Array) -> Array:

@@ -1,31 +1,30 @@
 """`convert`: describe → answer → make every variant → one bundle of what was kept."""
 
-import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from msgspec import Struct
 
-from edgeward_converters import data, evaluate, metrics, sources
+from edgeward_converters import data, evaluate, metrics, options, sources
 from edgeward_converters.assemble import assemble
 from edgeward_converters.data import Arrays
 from edgeward_converters.events import Progress, Started, unheard
 from edgeward_converters.metrics import Metric
 from edgeward_converters.report import Report, to_html, to_json
 from edgeward_converters.sources import Source
-from edgeward_converters.variants import ALL, Made, Task, make, split
+from edgeward_converters.variants import Made, Task, make
 from edgeward_converters.worker import Worker
 from edgeward_runtimes import bundle as bundles
 from edgeward_runtimes.bundle import Bundle
 from edgeward_runtimes.durable import write_atomically
-from edgeward_runtimes.errors import ConversionError
+from edgeward_runtimes.errors import ConversionError, SourceError
 from edgeward_runtimes.manifest import Manifest, Preprocess, Tensor
-from edgeward_targets import profiles
 
 GOLDEN_SAMPLES = 16
 
@@ -67,7 +66,7 @@ def convert(
         evaluation: Inputs with `y`, as .npz, dict, or `(x, y)`; the metric is measured on them. Without it the metric
             is the mean cosine similarity to the source's outputs on the golden samples.
         metric: accuracy, top5_accuracy, mae or mse, of the first output.
-        max_drop: How much worse than the source's a variant's metric may be, in the metric's unit.
+        max_drop: How much worse than the source's a variant's metric may be, in the metric's unit; at least 0.
         labels: Class names by index.
         preprocess: How a picture becomes an input; kept in the manifest.
         seed: For the golden inputs where no data is given.
@@ -77,21 +76,26 @@ def convert(
     Raises:
         SourceError: When the source cannot be read.
         InputError: When the data does not fit it.
-        ConfigError: When a variant, target or metric is unknown.
+        ConfigError: When an option cannot be met, before anything is run.
         ConversionError: When no variant is kept; it gives each one's reason.
     """
-    wanted = _wanted(targets, variants)
+    wanted = options.wanted(targets, variants)
     judged_by = metrics.get(metric)
+    max_drop = options.max_drop(max_drop)
+    name = None if name is None else options.name("name", name)
+    version = options.name("version", version)
+    report = None if report is None else options.report_folder(Path(report))
     with tempfile.TemporaryDirectory(prefix="edgeward-convert-") as temporary, Worker() as worker:
         folder = Path(temporary)
         progress(Started(None, "load"))
         path = sources.keras_file(source, folder)
-        described = worker.run(sources.describe, path, folder)
+        with _naming(path):
+            described = worker.run(sources.describe, path, folder)
         task = _task(worker, described, folder, calibration, evaluation, judged_by, max_drop, seed)
         made = [make(worker, task, variant_id, progress) for variant_id in wanted]
         summary = _summary(task, path, name, version, made)
         if report is not None:
-            _write_report(summary, Path(report))
+            _write_report(summary, report)
         kept = [each for each in made if each.outcome.kept]
         if not kept:
             reasons = "; ".join(f"{each.outcome.id}: {each.outcome.reason}" for each in made)
@@ -100,15 +104,20 @@ def convert(
         return Conversion(_temporary_bundle(manifest, contents), summary)
 
 
-def _wanted(targets: Iterable[str], variants: Sequence[str] | None) -> list[str]:
-    """The variants to make, in order. Raises ConfigError."""
-    if variants is not None:
-        wanted = list(dict.fromkeys(variants))
-        for variant_id in wanted:
-            split(variant_id)
-        return wanted
-    named = [variant_id for target in targets for variant_id in profiles.get(target).variants]
-    return list(dict.fromkeys(named)) or list(ALL)
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """What goes wrong with the source itself, be it a crash, is a SourceError that names it."""
+    try:
+        yield
+    except SourceError:
+        raise
+    except ConversionError as error:
+        raise SourceError(f"The source model {path} cannot be loaded and run by Keras here: {error}") from error
+
+
+def _answers(worker: Worker, source: Source, inputs: Arrays) -> Arrays:
+    with _naming(source.path):
+        return worker.run(sources.answers, source, inputs)
 
 
 def _task(
@@ -128,13 +137,13 @@ def _task(
     golden = {name: array[:GOLDEN_SAMPLES] for name, array in given.items()}
     name, source_metric, higher_is_better = evaluate.COSINE, 1.0, True
     if evaluating is not None:
-        answered = worker.run(sources.answers, source, evaluating.inputs)
+        answered = _answers(worker, source, evaluating.inputs)
         name, higher_is_better = metric.name, metric.higher_is_better
         source_metric = metric.score(answered[source.outputs[0].name], evaluating.y)
     return Task(
         source=source,
         folder=folder,
-        golden=(golden, worker.run(sources.answers, source, golden)),
+        golden=(golden, _answers(worker, source, golden)),
         calibration=calibrating,
         evaluation=evaluating,
         metric=name,
@@ -159,7 +168,7 @@ def _random_inputs(inputs: tuple[Tensor, ...], seed: int) -> Arrays:
 def _summary(task: Task, path: Path, name: str | None, version: str, made: Sequence[Made]) -> Report:
     measured_on = task.evaluation.inputs if task.evaluation else task.golden[0]
     return Report(
-        name=name or re.sub(r"[^A-Za-z0-9._-]", "-", path.stem).lstrip(".-") or "model",
+        name=name or sources.usable_name(path.stem),
         version=version,
         source=path.name,
         source_bytes=path.stat().st_size,

@@ -14,7 +14,10 @@ _COLOURS = {"litert": "#2563eb", "onnxruntime": "#d97706", "openvino": "#7c3aed"
 
 
 class Outcome(Struct, frozen=True):
-    """One variant. `drop` is how much worse its metric is than the source's; `reason` says why it was left out."""
+    """One variant. `drop` is how much worse its metric is than the source's; `reason` says why it was left out.
+
+    `comparison` is the worst of all outputs.
+    """
 
     id: str
     engine: str

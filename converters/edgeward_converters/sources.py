@@ -44,11 +44,20 @@ def keras_file(given: Any, folder: Path) -> Path:
         path = Path(given)
         _check(path)
         return path
-    if hasattr(given, "save") and hasattr(given, "inputs"):
-        path = folder / "source.keras"
+    if not any(base.__name__ == "Model" and base.__module__.startswith("keras.") for base in type(given).__mro__):
+        raise SourceError(f"Expected a path or a keras.Model as the source; a {type(given).__name__} came.")
+    _check_inputs(given, f"The model {given.name!r}")
+    path = folder / f"{usable_name(given.name)}.keras"
+    try:
         given.save(path)
-        return path
-    raise SourceError(f"Expected a path or a keras.Model as the source; a {type(given).__name__} came.")
+    except Exception as error:  # as for loading; custom layers add errors of their own
+        raise SourceError(f"Keras cannot save the model {given.name!r}: {_one_line(error)}") from error
+    return path
+
+
+def usable_name(given: str) -> str:
+    """The name nearest to `given` that a model may have on a device (manifest.Name)."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", given).lstrip(".-")[:64] or "model"
 
 
 def _check(path: Path) -> None:
@@ -74,6 +83,7 @@ def describe(path: Path, folder: Path) -> Source:
 
     model = _load(path)
     inputs, outputs = list(model.inputs), list(model.outputs)
+    _check_dtypes([*inputs, *outputs], path)
     input_names = _unique([_clean(tensor.name) for tensor in inputs])
     output_names = _unique([_clean(name) for name in _output_names(model)])
     specifications = [
@@ -83,8 +93,8 @@ def describe(path: Path, folder: Path) -> Source:
 
     @tf.function(input_signature=specifications)  # type: ignore[untyped-decorator]
     def serve(*tensors: Any) -> dict[str, Any]:
-        results = tf.nest.flatten(model(_structured(model, tensors), training=False))
-        return dict(zip(output_names, results, strict=True))
+        results = model(_structured(model, tensors), training=False)
+        return dict(zip(output_names, _flat(results), strict=True))
 
     archive = ExportArchive()
     archive.track(model)
@@ -108,7 +118,7 @@ def answers(source: Source, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArra
     for start in range(0, samples, _BATCH):
         tensors = [inputs[tensor.name][start : start + _BATCH] for tensor in source.inputs]
         result = model.predict_on_batch(_structured(model, tensors))
-        parts.append(_flat(result))
+        parts.append([np.asarray(each) for each in _flat(result)])
     joined = (np.concatenate(each) for each in zip(*parts, strict=True))
     return {tensor.name: array for tensor, array in zip(source.outputs, joined, strict=True)}
 
@@ -119,25 +129,51 @@ def _load(path: Path) -> Any:
     try:
         model = keras.models.load_model(path, compile=False)
     except Exception as error:  # Keras raises anything from KeyError to h5py's own errors for a damaged file
-        detail = " ".join(str(error).split())[:200]
-        raise SourceError(f"Keras cannot load {path}: {type(error).__name__}: {detail}") from error
-    if not getattr(model, "inputs", None):
-        raise SourceError(f"{path} has no defined inputs: call the model once, or build it, before saving it.")
+        raise SourceError(f"Keras cannot load {path}: {_one_line(error)}") from error
+    _check_inputs(model, str(path))
     return model
+
+
+def _check_inputs(model: Any, named: str) -> None:
+    """Refuse a model that does not know the shapes of its inputs, with what to do for its kind."""
+    if getattr(model, "inputs", None):
+        return
+    if any(base.__name__ == "Sequential" for base in type(model).__mro__):
+        raise SourceError(f"{named} is not built: call it once, or give it an Input as its first layer.")
+    raise SourceError(
+        f"{named} is a subclass of keras.Model, which keeps no inputs: give it an Input by rebuilding it as "
+        "keras.Model(x, model.call(x)) with x = keras.Input(shape)."
+    )
+
+
+def _check_dtypes(tensors: list[Any], path: Path) -> None:
+    """Refuse tensors that no engine's arrays can hold: strings, and number formats of TensorFlow's own."""
+    for tensor in tensors:
+        if not re.fullmatch(r"bool|u?int(8|16|32|64)|float(16|32|64)", str(tensor.dtype)):
+            raise SourceError(
+                f"{path} has the tensor {tensor.name!r} of dtype {tensor.dtype}; expected numbers that numpy has. "
+                "Cut the model where its tensors are plain numbers, and convert that part."
+            )
 
 
 def _structured(model: Any, tensors: Any) -> Any:
     """The tensors as the model's call takes them: one alone, or in the structure of its inputs."""
-    import tensorflow as tf
+    import keras
 
-    structure = getattr(model, "_inputs_struct", None) or model.inputs
-    return tf.nest.pack_sequence_as(structure, list(tensors)) if len(tensors) > 1 else tensors[0]
+    if len(tensors) == 1:
+        return tensors[0]
+    return keras.tree.pack_sequence_as(getattr(model, "_inputs_struct", model.inputs), list(tensors))
 
 
-def _flat(result: Any) -> list[NDArray[Any]]:
-    import tensorflow as tf
+def _flat(result: Any) -> list[Any]:
+    """Outputs in the order of the model's own list of them."""
+    import keras
 
-    return [np.asarray(each) for each in tf.nest.flatten(result)]
+    return list(keras.tree.flatten(result))
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def _output_names(model: Any) -> list[str]:

@@ -13,7 +13,8 @@ from edgeward_converters.report import Outcome
 from edgeward_converters.sources import Source
 from edgeward_converters.worker import Worker
 from edgeward_runtimes.errors import ConfigError, EdgewardError
-from edgeward_runtimes.manifest import Quantization
+from edgeward_runtimes.golden import worst
+from edgeward_runtimes.manifest import Quantization, Tolerance
 
 PRECISIONS = ("fp32", "int8")
 ALL = tuple(f"{engine}-{precision}" for engine in exporters.SUFFIX for precision in PRECISIONS)
@@ -34,10 +35,14 @@ class Task(Struct, frozen=True):
 
 
 class Made(Struct, frozen=True):
-    """A variant that was tried. `files` are its artifact's, the one to open first; none when it failed before."""
+    """A variant that was tried. `files` are its artifact's, the one to open first; none when it failed before.
+
+    `tolerance` is by output.
+    """
 
     outcome: Outcome
     files: tuple[Path, ...] = ()
+    tolerance: dict[str, Tolerance] = {}
 
 
 def split(variant_id: str) -> tuple[str, str]:
@@ -59,7 +64,9 @@ def make(worker: Worker, task: Task, variant_id: str, progress: Progress) -> Mad
         made = _measured(worker, task, failure, files, quantization)
     except EdgewardError as error:
         made = Made(replace(failure, reason=str(error)))
-    made = Made(replace(made.outcome, seconds=round(time.monotonic() - started, 2)), made.files)
+    except ModuleNotFoundError as error:
+        made = Made(replace(failure, reason=f"needs the package {error.name!r}: pip install 'edgeward[convert]'"))
+    made = replace(made, outcome=replace(made.outcome, seconds=round(time.monotonic() - started, 2)))
     progress(Finished(made.outcome))
     return made
 
@@ -95,7 +102,8 @@ def _measured(
         task.metric,
     )
     drop = task.source_metric - measured.metric if task.higher_is_better else measured.metric - task.source_metric
-    reason = gate.judge(outcome.precision, measured.comparison, task.golden[1], drop, task.max_drop, task.metric)
+    expected = task.golden[1]
+    reason = gate.judge(outcome.precision, measured.comparisons, expected, drop, task.max_drop, task.metric)
     return Made(
         replace(
             outcome,
@@ -106,7 +114,8 @@ def _measured(
             metric=measured.metric,
             drop=drop,
             latency_ms=measured.latency_ms,
-            comparison=measured.comparison,
+            comparison=worst(measured.comparisons),
         ),
         tuple(files),
+        gate.tolerance(outcome.precision, measured.comparisons, expected),
     )

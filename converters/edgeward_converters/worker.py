@@ -4,11 +4,10 @@ The parent sends a function and its arguments, the worker answers with the resul
 between jobs, so TensorFlow is imported once. When it dies, the job gets a WorkerCrashError with the signal's name and
 the next job a fresh worker. What libraries print goes to a log, never to our stdout.
 
-The worker is `python -m edgeward_converters.worker`, not multiprocessing's: that would import the user's own script
-again. Messages are pickled, between these two processes of one user alone.
+The worker is `python -m edgeward_converters.worker_process`, not multiprocessing's: that would import the user's own
+script again. Messages are pickled, between these two processes of one user alone.
 """
 
-import faulthandler
 import os
 import signal
 import socket
@@ -21,13 +20,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, cast
 
-from edgeward_runtimes.errors import ConversionError, EdgewardError, WorkerCrashError
+from edgeward_runtimes.errors import WorkerCrashError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "KERAS_BACKEND": "tensorflow", "TQDM_DISABLE": "1", "CUDA_VISIBLE_DEVICES": "-1"}
-_LOG_TAIL = 400
+_PROCESS = "edgeward_converters.worker_process"
+_LONGEST_WORDS = 300
 
 
 class Worker:
@@ -37,14 +37,16 @@ class Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection[Any, Any] | None = None
         self._log = tempfile.NamedTemporaryFile(prefix="edgeward-worker-", suffix=".log")  # noqa: SIM115
+        self._job_start = 0
 
     def run(self, function: Callable[P, R], *arguments: P.args, **options: P.kwargs) -> R:
         """Call a module's function in the worker and return its result.
 
         Raises:
             WorkerCrashError: When the worker died of it; the message names the signal.
-            ConversionError: When the function raised; EdgewardErrors come through as they are.
+            ConversionError: When the function raised; EdgewardErrors and ModuleNotFoundErrors come as they are.
         """
+        self._job_start = Path(self._log.name).stat().st_size
         connection = self._running()
         try:
             connection.send((function, arguments, options))
@@ -53,9 +55,7 @@ class Worker:
             raise WorkerCrashError(self._obituary()) from None
         if succeeded:
             return cast(R, answer)
-        if isinstance(answer, EdgewardError):
-            raise answer
-        raise ConversionError(answer)
+        raise answer
 
     def close(self) -> None:
         """End the worker."""
@@ -75,7 +75,7 @@ class Worker:
             ours, theirs = socket.socketpair()
             with theirs:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", __name__, str(theirs.fileno())],
+                    [sys.executable, "-u", "-m", _PROCESS, str(theirs.fileno())],
                     env={**os.environ, **_QUIET, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
@@ -89,9 +89,8 @@ class Worker:
         code = self._process.wait() if self._process is not None else 0
         self._stop()
         cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        lines = Path(self._log.name).read_text(errors="replace")[-_LOG_TAIL:].strip().splitlines()
-        last = f"; it last said: {lines[-1]}" if lines else ""
-        return f"a native crash ({cause}) in the worker process{last}"
+        log = Path(self._log.name).read_bytes()[self._job_start :].decode(errors="replace")
+        return f"a native crash ({cause}) in the worker process{_last_words(log, code)}"
 
     def _stop(self) -> None:
         if self._connection is not None:
@@ -103,27 +102,18 @@ class Worker:
             self._process = None
 
 
-def _serve(connection: "Connection[Any, Any]") -> None:
-    """The worker's side: answer until the parent is gone."""
-    while True:
-        try:
-            function, arguments, options = connection.recv()
-        except EOFError:
-            return
-        try:
-            answer = (True, function(*arguments, **options))
-        except EdgewardError as error:
-            answer = (False, error)
-        except Exception as error:  # foreign code raises whatever it likes
-            answer = (False, _one_line(error))
-        connection.send(answer)
+def _last_words(log: str, code: int) -> str:
+    """What a job's log says of its end, or nothing.
 
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}{'…' if len(text) > 300 else ''}"
-
-
-if __name__ == "__main__":
-    faulthandler.enable()
-    _serve(Connection(int(sys.argv[1])))
+    Python's fault handler adds a "Fatal Python error" and pages of stacks. That line is what there is to say, but for
+    a program that aborted: it gave its reason just before.
+    """
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    fatal = next((index for index, line in enumerate(lines) if line.startswith("Fatal Python error")), None)
+    if fatal is None:
+        words = lines[-1:]
+    elif code == -signal.SIGABRT and fatal > 0:
+        words = lines[fatal - 1 : fatal]
+    else:
+        words = lines[fatal : fatal + 1]
+    return f"; it last said: {words[0][:_LONGEST_WORDS]}" if words else ""

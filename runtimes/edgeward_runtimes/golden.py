@@ -17,8 +17,8 @@ from edgeward_runtimes.errors import EdgewardError
 from edgeward_runtimes.manifest import Tolerance
 
 if TYPE_CHECKING:
-    from edgeward_runtimes.bundle import GoldenSamples
     from edgeward_runtimes.model import Model
+    from edgeward_runtimes.samples import GoldenSamples
 
 Arrays = Mapping[str, NDArray[Any]]
 

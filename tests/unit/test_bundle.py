@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from edgeward_runtimes import bundle as bundles
 from edgeward_runtimes import errors
-from edgeward_runtimes.bundle import Bundle, GoldenSamples
+from edgeward_runtimes.bundle import Bundle
+from edgeward_runtimes.samples import GoldenSamples
 from tests.builders import bundle_content, seal, write_bundle
 
 Rewrite = Callable[[dict[str, bytes]], None]
