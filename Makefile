@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test lint bench format protobuf constraints system-packages clean
+.PHONY: install demo test lint bench bench-runtime soak format protobuf constraints system-packages clean
 
 install: $(INSTALLED)  ## Make .venv with everything but PyTorch
 
@@ -29,6 +29,12 @@ lint: install  ## Format, style, types, and who may import whom
 
 bench: install  ## Time every variant of the demo's model on this machine
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-group-by=group --benchmark-columns=median,iqr,rounds
+
+bench-runtime: install  ## Compare predict with the engine under it; writes the table of docs/performance.md
+	$(BIN)/python -m tests.benchmarks.runtime --write docs/performance.md
+
+soak: install  ## A million predictions over four threads with a hot swap every second: ten minutes
+	$(BIN)/python -m tests.benchmarks.soak
 
 format: install  ## Format and mend what can be mended
 	$(BIN)/ruff format .
