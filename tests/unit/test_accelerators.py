@@ -37,7 +37,10 @@ def test_what_is_tried_is_known_and_here_in_the_order_asked(asked, knows, availa
 
 
 def test_names_are_checked_and_the_cpu_need_not_be_named() -> None:
-    assert accelerators.parse("CUDA, cpu,tensorrt,cuda") == ("cuda", "tensorrt")
+    assert accelerators.parse("cuda, cpu,tensorrt,cuda") == ("cuda", "tensorrt")
+    assert accelerators.parse("delegate:libedgetpu.so.1") == ("delegate:libedgetpu.so.1",)
+    with pytest.raises(ConfigError, match="no accelerator 'delegate:'"):
+        accelerators.parse("delegate:")
     assert accelerators.parse("cpu") == ()
     with pytest.raises(ConfigError, match="There is no accelerator 'warp'; there are tensorrt, cuda"):
         accelerators.parse("cuda,warp")
@@ -107,6 +110,13 @@ def test_a_gpu_that_is_not_here_leaves_the_cpu_and_a_warning(engine: str, artifa
     placement = get(engine).open(artifact, Options(accelerators=("npu", "cuda"))).placement
     assert placement.runs_on == ("cpu",)
     assert (placement.warning or "").startswith(f"{engine} runs on cpu: npu ")
+
+
+def test_a_delegate_that_is_not_here_leaves_the_cpu_and_a_warning(artifacts: Path) -> None:
+    options = Options(accelerators=("delegate:libnowhere.so.1",))
+    placement = get("litert").open(artifacts / "litert-fp32.tflite", options).placement
+    assert placement.runs_on == ("cpu",)
+    assert "libnowhere.so.1 cannot run it (libnowhere.so.1: cannot open shared" in (placement.warning or "")
 
 
 def test_litert_compiled_answers_as_its_interpreter_does(digits: Path, artifacts: Path) -> None:

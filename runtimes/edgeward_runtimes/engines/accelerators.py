@@ -3,6 +3,7 @@
     tensorrt, cuda     NVIDIA, through ONNX Runtime's execution providers
     openvino           Intel, through ONNX Runtime's execution provider
     gpu, npu           whatever the machine has, through LiteRT or OpenVINO
+    delegate:LIBRARY   any LiteRT delegate, by its shared library (delegate:libedgetpu.so.1)
 
 The CPU is always the last and need not be named. An accelerator that an engine does not know is meant for another
 engine; one that it knows, but that is not here, is a warning and never an error.
@@ -13,20 +14,21 @@ from collections.abc import Collection, Iterable, Mapping
 from edgeward_runtimes.errors import ConfigError
 
 NAMES = ("tensorrt", "cuda", "openvino", "gpu", "npu")
+DELEGATE = "delegate:"
 _LONGEST_WARNING = 200
 
 
 def parse(text: str) -> tuple[str, ...]:
     """The accelerators of a comma-separated list, `cpu` left out. Raises ConfigError that lists those there are."""
-    named = tuple(name for name in (each.strip().lower() for each in text.split(",")) if name and name != "cpu")
+    named = tuple(name for name in (each.strip() for each in text.split(",")) if name and name != "cpu")
     return check(named)
 
 
 def check(named: Iterable[str]) -> tuple[str, ...]:
     """The accelerators, without repetitions. Raises ConfigError that lists those there are."""
     for name in named:
-        if name not in NAMES:
-            raise ConfigError(f"There is no accelerator {name!r}; there are {', '.join(NAMES)}.")
+        if name not in NAMES and not (name.startswith(DELEGATE) and name != DELEGATE):
+            raise ConfigError(f"There is no accelerator {name!r}; there are {', '.join(NAMES)} and {DELEGATE}LIBRARY.")
     return tuple(dict.fromkeys(named))
 
 

@@ -4,6 +4,7 @@ Of the ways to call it, `set_tensor`, `invoke` and a tensor's view cost least: i
 long for a small model (docs/performance.md).
 """
 
+import ctypes
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,18 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeward_runtimes.engines import Options, Placement, Port, Session
-from edgeward_runtimes.engines.accelerators import warning
+from edgeward_runtimes.engines.accelerators import DELEGATE, warning
 
 try:
-    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert.interpreter import Interpreter, load_delegate
 except ImportError:
     try:
-        from tflite_runtime.interpreter import Interpreter
+        from tflite_runtime.interpreter import Interpreter, load_delegate
     except ImportError:
-        from tensorflow.lite import Interpreter
+        import tensorflow
+
+        Interpreter, load_delegate = tensorflow.lite.Interpreter, tensorflow.lite.experimental.load_delegate
 
 
-_ACCELERATORS = ("gpu", "npu")
+_COMPILED = ("gpu", "npu")
 
 
 class LiteRT:
@@ -33,19 +36,32 @@ class LiteRT:
         """Map a `.tflite` file into memory."""
         file = artifact.open("rb")
         refused = []
-        for accelerator in (name for name in options.accelerators if name in _ACCELERATORS):
+        for accelerator in options.accelerators:
             try:
-                from edgeward_runtimes.engines.litert_compiled import CompiledSession
+                session = _accelerated(file, accelerator, options.threads)
+            except (ImportError, OSError, RuntimeError, ValueError) as error:  # no such device, driver or library here
+                refused.append(
+                    f"{accelerator} cannot run it ({' '.join(str(error).split())[-200:] or 'no reason given'})"
+                )
+                continue
+            if session is not None:
+                return session
+        on_cpu = LiteRTSession(file, options.threads)
+        on_cpu.placement = Placement(warning=warning("litert", refused, ("cpu",)))
+        return on_cpu
 
-                return CompiledSession(file, accelerator)
-            except (
-                ImportError,
-                RuntimeError,
-            ) as error:  # tflite-runtime has none; or there is no such device or driver
-                refused.append(f"{accelerator} cannot run it ({str(error).splitlines()[-1][:200]})")
-        session = LiteRTSession(file, options.threads)
-        session.placement = Placement(warning=warning("litert", refused, ("cpu",)))
+
+def _accelerated(file: BinaryIO, accelerator: str, threads: int | None) -> Session | None:
+    """A session on an accelerator, or None when it is meant for another engine."""
+    if accelerator in _COMPILED:
+        from edgeward_runtimes.engines.litert_compiled import CompiledSession
+
+        return CompiledSession(file, accelerator)
+    if accelerator.startswith(DELEGATE):
+        session = LiteRTSession(file, threads, accelerator.removeprefix(DELEGATE))
+        session.placement = Placement((accelerator, "cpu"))
         return session
+    return None
 
 
 class LiteRTSession:
@@ -53,11 +69,12 @@ class LiteRTSession:
 
     placement = Placement()
 
-    def __init__(self, file: BinaryIO, threads: int | None) -> None:
+    def __init__(self, file: BinaryIO, threads: int | None, delegate: str | None = None) -> None:
+        self._made_of = (file, threads, delegate)
+        delegates = None if delegate is None else [_load_delegate(delegate)]
         # Through the open file and not its name, which may be gone when another thread needs its own interpreter.
-        interpreter = Interpreter(f"/dev/fd/{file.fileno()}", num_threads=threads)
-        self._file = file
-        self._threads = threads
+        path = f"/dev/fd/{file.fileno()}"
+        interpreter = Interpreter(path, num_threads=threads, experimental_delegates=delegates)
         self._interpreter = interpreter
         inputs, outputs = _details(interpreter)
         self.inputs = tuple(_port(name, detail) for name, detail in inputs.items())
@@ -98,9 +115,14 @@ class LiteRTSession:
 
     def another(self) -> "LiteRTSession":
         """A second interpreter over the same mapped file."""
-        session = LiteRTSession(self._file, self._threads)
+        session = LiteRTSession(*self._made_of)
         session.placement = self.placement
         return session
+
+
+def _load_delegate(library: str) -> Any:
+    ctypes.CDLL(library)  # a missing one is an OSError here; load_delegate would also leave noise behind
+    return load_delegate(library)
 
 
 def _details(interpreter: Any) -> tuple[dict[str, Any], dict[str, Any]]:
