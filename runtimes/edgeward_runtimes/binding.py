@@ -144,8 +144,10 @@ class Binding:
     def _fill(self, results: Sequence[Array], out: Outputs) -> Outputs:
         """Write the outputs into the caller's arrays. Raises InputError when one does not fit."""
         targets = {self.outputs[0].name: out} if isinstance(out, np.ndarray) else out
-        if set(targets) != {tensor.name for tensor in self.outputs}:
-            names = sorted(tensor.name for tensor in self.outputs)
+        names = sorted(self._output_names)
+        if not isinstance(targets, Mapping):
+            raise InputError(f"out= needs an array, or a dict of them for {names}; got {type(targets).__name__}.")
+        if set(targets) != set(names):
             raise InputError(f"out= needs arrays for {names}, got {sorted(map(str, targets))}.")
         shapes = [results[place].shape for place in self._output_order]
         for tensor, shape in zip(self.outputs, shapes, strict=True):
