@@ -130,16 +130,23 @@ class Bundle:
         return Release(folder, self.manifest, self.release_id)
 
     @contextmanager
-    def unpacked(self) -> Iterator[Release]:
-        """Have the bundle unpacked in a temporary folder for a while. Raises BundleError, also for want of room."""
+    def unpacked(self, variant: Variant | None = None) -> Iterator[Release]:
+        """Have the bundle in a temporary folder for a while: all of it, or one variant's files alone.
+
+        Raises BundleError, also for want of room.
+        """
+        files = self.manifest.files() if variant is None else variant.files
         with ExitStack() as stack:
             try:
-                release = self.unpack(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeward-"))))
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeward-")))
+                for member in (MANIFEST, *(file.path for file in files)):
+                    (folder / member).parent.mkdir(parents=True, exist_ok=True)
+                    (folder / member).write_bytes(self.read(member))
             except OSError as error:
                 raise BundleError(
                     f"{self.path} cannot be unpacked: {error.strerror or error}. Make room, or set TMPDIR elsewhere."
                 ) from error
-            yield release
+            yield Release(folder, self.manifest, self.release_id)
 
     def mend(self, folder: Path) -> None:
         """Write anew what differs from the bundle in a folder that it was unpacked into, each file in one rename."""

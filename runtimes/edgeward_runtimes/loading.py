@@ -13,10 +13,11 @@ from edgeward_runtimes.engines import accelerators as accelerators_named
 from edgeward_runtimes.errors import ConfigError, EdgewardError, InputError
 from edgeward_runtimes.home import Home
 from edgeward_runtimes.install import result
+from edgeward_runtimes.install.result import SelfTest
 from edgeward_runtimes.install.slots import Slots
 from edgeward_runtimes.latency.recorder import Recorder
-from edgeward_runtimes.manifest import NAME_PATTERN
-from edgeward_runtimes.model import Model
+from edgeward_runtimes.manifest import NAME_PATTERN, Manifest
+from edgeward_runtimes.model import Choice, Model
 
 _WATCH_INTERVAL_S = 0.5
 
@@ -77,9 +78,28 @@ def open_release(
     recorder: Recorder | None = None,
 ) -> Model:
     """Open a variant of an unpacked release; counts in private memory unless a recorder is given."""
-    tested = result.read(release.folder)
-    choice = choose(
-        release.manifest,
+    choice = _choose(release.manifest, result.read(release.folder), variant, engine, threads, accelerators)
+    return _open(release, choice, recorder)
+
+
+def _load_bundle(path: Path, variant: str | None, engine: str | None, threads: int | None) -> Model:
+    bundle = Bundle.open(path)
+    choice = _choose(bundle.manifest, None, variant, engine, threads)
+    # An engine has read or mapped its files once it is open, so the unpacked copy may go.
+    with bundle.unpacked(bundle.manifest.variant(choice.id)) as release:
+        return _open(release, choice)
+
+
+def _choose(
+    manifest: Manifest,
+    tested: SelfTest | None,
+    variant: str | None,
+    engine: str | None,
+    threads: int | None,
+    accelerators: tuple[str, ...] | None = None,
+) -> Choice:
+    return choose(
+        manifest,
         engines.missing_reason,
         variant=variant,
         engine=engine,
@@ -87,18 +107,15 @@ def open_release(
         threads=threads,
         accelerators=_accelerators_from_environment() if accelerators is None else accelerators,
     )
+
+
+def _open(release: Release, choice: Choice, recorder: Recorder | None = None) -> Model:
     artifact = release.artifact(release.manifest.variant(choice.id))
     recorder = recorder or Recorder(release.manifest.name, "", folder=None)
     model = Model.open(artifact, release, choice, recorder)
     if model.placement.warning is not None:
-        warnings.warn(model.placement.warning, RuntimeWarning, stacklevel=3)
+        warnings.warn(model.placement.warning, RuntimeWarning, stacklevel=4)
     return model
-
-
-def _load_bundle(path: Path, variant: str | None, engine: str | None, threads: int | None) -> Model:
-    # Engines have read or mapped their files once they are open, so the unpacked copy may go.
-    with Bundle.open(path).unpacked() as release:
-        return open_release(release, variant=variant, engine=engine, threads=threads)
 
 
 class _Installed:
@@ -134,7 +151,7 @@ def _watch(model: Model, installed: _Installed, opened: Path) -> None:
                 if installed.slots.current() != seen:
                     moved, seen = installed.open()
                     model.move_to(moved)
-            except EdgewardError:
+            except (EdgewardError, OSError):
                 continue  # not openable yet or any more: stay on the release that works, look again
 
     thread = threading.Thread(target=follow, args=(opened,), name="edgeward-watch", daemon=True)

@@ -5,6 +5,7 @@ What a call uses is held in one `_Active`, taken once at its start, so a model t
 another release between two predictions without dropping either.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from time import perf_counter_ns
@@ -79,6 +80,8 @@ class Model:
     def __init__(self, active: _Active) -> None:
         self._active = active
         self._on_close: Callable[[], None] | None = None
+        self._moving = threading.Lock()
+        self._is_closed = False
 
     @classmethod
     def open(cls, artifact: Path, release: Release, choice: Choice, recorder: Recorder) -> "Model":
@@ -147,7 +150,7 @@ class Model:
 
     @property
     def latency(self) -> Latency:
-        """Counts and latency quantiles of this process's predictions."""
+        """Counts and latency quantiles of this process's predictions with the release in use."""
         errors, histogram = self._active.recorder.read()
         p50, p95, p99 = (histogram.quantile_ms(quantile) for quantile in (0.5, 0.95, 0.99))
         return Latency(histogram, histogram.count, errors, p50, p95, p99)
@@ -209,7 +212,11 @@ class Model:
 
         One under way ends, and is counted, on the release that it began on; the last of them lets go of it.
         """
-        self._active = other._active
+        with self._moving:
+            if self._is_closed:  # while the other was being opened
+                other.close()
+            else:
+                self._active = other._active
 
     def on_close(self, action: Callable[[], None]) -> None:
         """Have `action` called when the model is closed."""
@@ -219,8 +226,10 @@ class Model:
         """Stop watching and let go of the latency file; its counts stay for the agent, and in `latency`."""
         if self._on_close is not None:
             self._on_close()
-        self._active.take = _refuse
-        self._active.recorder.close()
+        with self._moving:
+            self._is_closed = True
+            self._active.take = _refuse
+            self._active.recorder.close()
 
     def __enter__(self) -> "Model":
         return self

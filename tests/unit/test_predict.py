@@ -244,6 +244,15 @@ def test_a_release_that_goes_live_while_the_model_opens_is_followed_too(
         wait_for(lambda: np.any(model.predict(X) != X * 2), "the release that went live in between")
 
 
+def test_a_model_closed_while_a_new_release_opens_stays_closed(multiply_bundle: Make) -> None:
+    model, newer = edgeward.load(multiply_bundle("1.0.0")), edgeward.load(multiply_bundle("1.1.0"))
+    model.close()
+    model.move_to(newer)
+    for closed in (model, newer):
+        with pytest.raises(edgeward.EngineError, match="The model is closed"):
+            closed.predict(X)
+
+
 def test_a_watching_model_moves_to_a_new_release_and_back(multiply_bundle: Make, home: Home) -> None:
     installer.install(home, multiply_bundle("1.0.0", factor=2.0))
     with edgeward.load("toy", watch=True) as model:

@@ -37,7 +37,8 @@ class OpenVino:
         # On CPUs with bf16 the default precision hint changes a float32 model's answers (0.1 points on ResNet8).
         config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         if options.threads is not None:
-            config["INFERENCE_NUM_THREADS"] = options.threads
+            # Pinned, the models that several threads compiled would all sit on the same cores.
+            config |= {"INFERENCE_NUM_THREADS": options.threads, "ENABLE_CPU_PINNING": False}
         session = OpenVinoSession(core, model, "CPU", config)
         session.placement = Placement(warning=warning("openvino", refused, ("cpu",)))
         return session
