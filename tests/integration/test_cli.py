@@ -1,6 +1,7 @@
 """The command line: answers alone on stdout, and whatever is wrong in one line with exit code 2, never a traceback."""
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -152,8 +153,7 @@ def test_pictures_that_are_none_are_refused(digits: Path, cli: Cli, tmp_path: Pa
     _refused(cli("predict", digits / "digits.edge", tmp_path / "large.png"), "cannot be read as a picture")
 
 
-def test_a_missing_package_names_the_extra_that_brings_it(cli: Cli, monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, "uvicorn", None)
-    for module in ("edgeward.monitor.service", "edgeward.serve.service"):
-        monkeypatch.delitem(sys.modules, module, raising=False)
-    _refused(cli("monitor"), "pip install 'edgeward[serve]'")
+def test_a_missing_package_names_the_extra_that_brings_it() -> None:
+    script = "import sys; sys.modules['uvicorn'] = None; from edgeward.cli import run; sys.exit(run())"
+    completed = subprocess.run([sys.executable, "-c", script, "monitor"], capture_output=True, text=True, check=False)
+    _refused((completed.returncode, completed.stdout, completed.stderr), "pip install 'edgeward[serve]'")
