@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from prometheus_client.parser import text_string_to_metric_families
 
 import edgeward
-from edgeward.serve import service
+from edgeward.listening import listening
 from edgeward_runtimes.home import Home
 from edgeward_runtimes.install import installer
 from edgeward_runtimes.latency.recorder import SUFFIX, read_file
@@ -247,7 +247,7 @@ def test_what_is_too_large_is_refused_before_it_has_all_been_sent(
 
 def test_an_answer_does_not_wait_for_the_clients_acknowledgement() -> None:
     # asyncio's own loop looks at this before it turns Nagle's algorithm off; uvloop, which is optional, does not.
-    with service.listening(service.Address(port=0)) as web:
+    with listening("127.0.0.1", 0, "") as web:
         assert web.proto == socket.IPPROTO_TCP
 
 

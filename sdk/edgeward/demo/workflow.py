@@ -194,7 +194,7 @@ def _show(outcome: Outcome) -> None:
     rows = [
         (
             each.device,
-            "[green]online[/]" if each.online else "[red]offline[/]",
+            output.ONLINE if each.online else output.OFFLINE,
             each.release or "–",
             each.variant or "–",
             str(each.predictions_made),
