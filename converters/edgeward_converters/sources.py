@@ -15,7 +15,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from edgeward_runtimes.errors import SourceError
+from edgeward_runtimes.errors import SourceError, one_line
 from edgeward_runtimes.manifest import Tensor
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -51,7 +51,9 @@ def keras_file(given: Any, folder: Path) -> Path:
     try:
         given.save(path)
     except Exception as error:  # as for loading; custom layers add errors of their own
-        raise SourceError(f"Keras cannot save the model {given.name!r}: {_one_line(error)}") from error
+        raise SourceError(
+            f"Keras cannot save the model {given.name!r}: {type(error).__name__}: {one_line(error)}"
+        ) from error
     return path
 
 
@@ -129,7 +131,7 @@ def _load(path: Path) -> Any:
     try:
         model = keras.models.load_model(path, compile=False)
     except Exception as error:  # Keras raises anything from KeyError to h5py's own errors for a damaged file
-        raise SourceError(f"Keras cannot load {path}: {_one_line(error)}") from error
+        raise SourceError(f"Keras cannot load {path}: {type(error).__name__}: {one_line(error)}") from error
     _check_inputs(model, str(path))
     return model
 
@@ -170,10 +172,6 @@ def _flat(result: Any) -> list[Any]:
     import keras
 
     return list(keras.tree.flatten(result))
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def _output_names(model: Any) -> list[str]:

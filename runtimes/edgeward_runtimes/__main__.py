@@ -13,7 +13,7 @@ import msgspec
 
 from edgeward_runtimes import commands
 from edgeward_runtimes.engines.accelerators import check
-from edgeward_runtimes.errors import EdgewardError
+from edgeward_runtimes.errors import EdgewardError, of_system
 from edgeward_runtimes.home import Home
 from edgeward_runtimes.install import installer
 
@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     except EdgewardError as error:
         return _refuse(str(error))
     except OSError as error:
-        return _refuse(f"{error.filename or 'the system'}: {error.strerror or error}. Mend that and try again.")
+        return _refuse(of_system(error))
     except ModuleNotFoundError as error:
         return _refuse(f"This needs the package {error.name!r}: pip install 'edgeward[agent]'")
     if answer is not None:

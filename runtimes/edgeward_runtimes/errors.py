@@ -113,3 +113,13 @@ class DeviceError(EdgewardError):
 
 class MonitorError(EdgewardError):
     """The fleet monitor, its broker or its store failed."""
+
+
+def one_line(error: BaseException) -> str:
+    """What foreign code said of its failure, as one line of at most 200 characters."""
+    return " ".join(str(error).split())[:200]
+
+
+def of_system(error: OSError) -> str:
+    """The sentence for what the operating system refused."""
+    return f"{error.filename or 'the system'}: {error.strerror or error}. Mend that and try again."

@@ -18,9 +18,9 @@ import msgspec
 from msgspec import Meta, Struct
 
 from edgeward_runtimes.errors import ConfigError
+from edgeward_runtimes.sparkplug.topics import LEVEL_PATTERN
 
-# Fleet and device are topic levels: no separator, no wildcard.
-Level = Annotated[str, Meta(pattern=r"\A[^/+#\x00]{1,100}\Z")]
+Level = Annotated[str, Meta(pattern=LEVEL_PATTERN)]
 Interval = Annotated[float, Meta(ge=0.1, le=86_400)]
 
 

@@ -46,9 +46,7 @@ class LiteRT:
                 continue
             if session is not None:
                 return session
-        on_cpu = LiteRTSession(file, options.threads)
-        on_cpu.placement = Placement(warning=warning("litert", refused, ("cpu",)))
-        return on_cpu
+        return LiteRTSession(file, options.threads, Placement(warning=warning("litert", refused, ("cpu",))))
 
 
 def _accelerated(file: BinaryIO, accelerator: str, threads: int | None) -> Session | None:
@@ -58,19 +56,16 @@ def _accelerated(file: BinaryIO, accelerator: str, threads: int | None) -> Sessi
 
         return CompiledSession(file, accelerator)
     if accelerator.startswith(DELEGATE):
-        session = LiteRTSession(file, threads, accelerator.removeprefix(DELEGATE))
-        session.placement = Placement((accelerator, "cpu"))
-        return session
+        return LiteRTSession(file, threads, Placement((accelerator, "cpu")), accelerator.removeprefix(DELEGATE))
     return None
 
 
 class LiteRTSession:
     """One interpreter. Tensors are named by the file's signature where it has one."""
 
-    placement = Placement()
-
-    def __init__(self, file: BinaryIO, threads: int | None, delegate: str | None = None) -> None:
-        self._made_of = (file, threads, delegate)
+    def __init__(self, file: BinaryIO, threads: int | None, placement: Placement, delegate: str | None = None) -> None:
+        self._made_of = (file, threads, placement, delegate)
+        self.placement = placement
         delegates = None if delegate is None else [_load_delegate(delegate)]
         # Through the open file and not its name, which may be gone when another thread needs its own interpreter.
         path = f"/dev/fd/{file.fileno()}"
@@ -115,9 +110,7 @@ class LiteRTSession:
 
     def another(self) -> "LiteRTSession":
         """A second interpreter over the same mapped file."""
-        session = LiteRTSession(*self._made_of)
-        session.placement = self.placement
-        return session
+        return LiteRTSession(*self._made_of)
 
 
 def _load_delegate(library: str) -> Any:

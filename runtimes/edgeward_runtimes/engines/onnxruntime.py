@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgeward_runtimes.engines import LARGE_BYTES, Options, Placement, Port
 from edgeward_runtimes.engines.accelerators import settle, warning
+from edgeward_runtimes.errors import one_line
 
 _DTYPES = {
     "float": "float32",
@@ -47,7 +48,7 @@ class OnnxRuntime:
         except Exception as error:  # a provider may be offered and yet fail: its driver or its libraries are missing
             if not providers:
                 raise
-            refused.append(f"{', '.join(usable)} cannot load it ({' '.join(str(error).split())[:200]})")
+            refused.append(f"{', '.join(usable)} cannot load it ({one_line(error)})")
             session = onnxruntime.InferenceSession(str(artifact), settings, [_CPU])
         return OnnxRuntimeSession(session, _placement(session.get_providers(), usable, refused))
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edgeward_runtimes.engines import LARGE_BYTES, Options, Placement, Port
 from edgeward_runtimes.engines.accelerators import settle, warning
+from edgeward_runtimes.errors import one_line
 
 _DEVICES = {"gpu": "GPU", "npu": "NPU"}
 
@@ -28,20 +29,16 @@ class OpenVino:
         usable, refused = settle(options.accelerators, _DEVICES, available)
         for name in usable:
             try:
-                session = OpenVinoSession(core, model, _DEVICES[name], {"PERFORMANCE_HINT": "LATENCY"})
+                placement = Placement((name,), warning("openvino", refused, (name,)))
+                return OpenVinoSession(core, model, _DEVICES[name], {"PERFORMANCE_HINT": "LATENCY"}, placement)
             except RuntimeError as error:  # the device may lack an operator or memory
-                refused.append(f"{name} cannot compile it ({' '.join(str(error).split())[:200]})")
-            else:
-                session.placement = Placement((name,), warning("openvino", refused, (name,)))
-                return session
+                refused.append(f"{name} cannot compile it ({one_line(error)})")
         # On CPUs with bf16 the default precision hint changes a float32 model's answers (0.1 points on ResNet8).
         config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         if options.threads is not None:
             # Pinned, the models that several threads compiled would all sit on the same cores.
             config |= {"INFERENCE_NUM_THREADS": options.threads, "ENABLE_CPU_PINNING": False}
-        session = OpenVinoSession(core, model, "CPU", config)
-        session.placement = Placement(warning=warning("openvino", refused, ("cpu",)))
-        return session
+        return OpenVinoSession(core, model, "CPU", config, Placement(warning=warning("openvino", refused, ("cpu",))))
 
 
 class OpenVinoSession:
@@ -50,10 +47,9 @@ class OpenVinoSession:
     Requests of one compiled model queue behind each other where the hint is latency, so each thread compiles its own.
     """
 
-    placement = Placement()
-
-    def __init__(self, core: Any, model: Any, device: str, config: dict[str, Any]) -> None:
-        self._made_of = (core, model, device, config)
+    def __init__(self, core: Any, model: Any, device: str, config: dict[str, Any], placement: Placement) -> None:
+        self._made_of = (core, model, device, config, placement)
+        self.placement = placement
         compiled = core.compile_model(model, device, config)
         self.inputs = tuple(_port(node) for node in compiled.inputs)
         self.outputs = tuple(_port(node) for node in compiled.outputs)
@@ -72,9 +68,7 @@ class OpenVinoSession:
     def run(self, inputs: Sequence[NDArray[Any]], keep: bool) -> tuple[NDArray[Any], ...]:
         """Run once."""
         for place, array in enumerate(inputs):
-            if self._is_large[
-                place
-            ]:  # bound where it lies, as copying costs more; OpenVINO takes writable memory alone
+            if self._is_large[place]:  # bound where it lies, as copying costs more; a read-only array cannot be
                 self._buffers[place] = self._bind_input(place, array if array.flags.writeable else array.copy())
             else:
                 self._buffers[place][...] = array
@@ -83,9 +77,7 @@ class OpenVinoSession:
 
     def another(self) -> "OpenVinoSession":
         """Compile the model, which lies in memory, once more."""
-        session = OpenVinoSession(*self._made_of)
-        session.placement = self.placement
-        return session
+        return OpenVinoSession(*self._made_of)
 
     def _bind_input(self, place: int, array: NDArray[Any]) -> NDArray[Any]:
         """Have the next runs read an input from this array; whoever calls keeps it alive."""

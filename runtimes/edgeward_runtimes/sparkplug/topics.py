@@ -6,6 +6,7 @@ A fleet is Sparkplug's group, one of our devices its edge node, and a model on i
 from typing import NamedTuple
 
 NAMESPACE = "spBv1.0"
+LEVEL_PATTERN = r"\A[^/+#\x00]{1,100}\Z"  # no separator, no wildcard; what fleets, devices and hosts may be called
 NODE_TYPES = frozenset({"NBIRTH", "NDATA", "NDEATH", "NCMD"})
 MODEL_TYPES = frozenset({"DBIRTH", "DDATA", "DDEATH", "DCMD"})
 

@@ -12,7 +12,7 @@ import typer
 from edgeward.cli import bundles, devices, fleet, serving
 from edgeward.cli.output import complain
 from edgeward_runtimes.commands import edgeward_version
-from edgeward_runtimes.errors import EdgewardError
+from edgeward_runtimes.errors import EdgewardError, of_system
 
 app = typer.Typer(
     name="edgeward",
@@ -74,7 +74,7 @@ def run() -> int:
         complain(str(error))
         return 2
     except OSError as error:
-        complain(f"{error.filename or 'the system'}: {error.strerror or error}. Mend that and try again.")
+        complain(of_system(error))
         return 2
     except ModuleNotFoundError as error:
         extra = _EXTRA_OF.get((error.name or "").partition(".")[0])

@@ -17,6 +17,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct, field
 
+from edgeward_runtimes.agent.config import Level
 from edgeward_runtimes.errors import ConfigError
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -45,7 +46,7 @@ class HttpConfig(Struct, frozen=True, forbid_unknown_fields=True):
 class MonitorConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """The whole of `monitor.toml`."""
 
-    host_id: Annotated[str, Meta(pattern=r"^[^/+#\x00]{1,100}$")] = "edgeward"
+    host_id: Level = "edgeward"
     broker: BrokerConfig = field(default_factory=BrokerConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
     http: HttpConfig = field(default_factory=HttpConfig)

@@ -22,13 +22,13 @@ from edgeward_runtimes.latency.counters import Counters
 from edgeward_runtimes.latency.histogram import Histogram
 from edgeward_runtimes.sparkplug import codec, metrics
 from edgeward_runtimes.sparkplug.codec import DataType, Metric, Payload, Value
-from edgeward_runtimes.sparkplug.topics import Topic
+from edgeward_runtimes.sparkplug.topics import LEVEL_PATTERN, Topic
 
 REBIRTH_EVERY_S = 5.0
 LARGEST_COUNT = 2**63 - 1  # of a database
 
 _LONGEST_STRING = 200
-_LEVEL = re.compile(r"[^/+#\x00]{1,100}")  # of a topic; not every broker refuses wildcards there
+_LEVEL = re.compile(LEVEL_PATTERN)  # not every broker refuses wildcards in a topic
 _NODE = {**metrics.FACTS, **metrics.HEALTH, metrics.REPORTING_INTERVAL: DataType.DOUBLE}
 
 

@@ -25,7 +25,7 @@ from edgeward.monitor import queries, store
 from edgeward.monitor.config import MonitorConfig
 from edgeward.monitor.host import Dropped, HostState, RebirthWanted, Update
 from edgeward_runtimes.agent.config import broker_address
-from edgeward_runtimes.errors import EdgewardError
+from edgeward_runtimes.errors import EdgewardError, one_line
 from edgeward_runtimes.sparkplug import codec, metrics
 from edgeward_runtimes.sparkplug.codec import DataType, Metric, Payload
 from edgeward_runtimes.sparkplug.topics import NAMESPACE, Topic, host_state
@@ -121,7 +121,7 @@ class Ingest:
                 for update in updates:
                     self._write([update])
                 return
-            dropped = Dropped(_shortened(error))
+            dropped = Dropped(one_line(error))
             _log.error("dropped a %s: %s", type(updates[0]).__name__, dropped.reason)
             self._until_it_works(lambda: store.apply(self._engine, [dropped]))
 
@@ -134,7 +134,7 @@ class Ingest:
             try:
                 return work()
             except OperationalError as error:
-                _log.error("the store fails, trying again: %s", _shortened(error))
+                _log.error("the store fails, trying again: %s", one_line(error))
                 time.sleep(_STORE_AGAIN_S)
         return None
 
@@ -188,10 +188,6 @@ def main() -> int:
         signal.signal(number, lambda *_: ingest.stop())
     ingest.run()
     return 0
-
-
-def _shortened(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from edgeward.monitor.host import (
     Update,
     is_countable,
 )
-from edgeward_runtimes.errors import MonitorError
+from edgeward_runtimes.errors import MonitorError, one_line
 from edgeward_runtimes.latency.counters import Counters
 from edgeward_runtimes.latency.histogram import Histogram
 from edgeward_runtimes.sparkplug import metrics
@@ -40,7 +40,7 @@ def open_engine(url: str) -> Engine:
             event.listen(engine, "connect", _tune_sqlite)
         schema.metadata.create_all(engine)
     except (SQLAlchemyError, ImportError) as error:
-        raise MonitorError(f"The store {url} cannot be opened: {' '.join(str(error).split())[:200]}.") from error
+        raise MonitorError(f"The store {url} cannot be opened: {one_line(error)}.") from error
     return engine
 
 
