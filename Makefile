@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+WITH_TORCH := $(VENV)/.with-torch
 
-.PHONY: install demo test lint bench bench-runtime soak format protobuf constraints system-packages clean
+.PHONY: install demo test lint matrix bench bench-runtime soak format protobuf constraints system-packages clean
 
-install: $(INSTALLED)  ## Make .venv with everything but PyTorch
+install: $(INSTALLED)  ## Make .venv with everything but PyTorch, which the tests add
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
@@ -15,11 +16,18 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+$(WITH_TORCH): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all]'
+	@touch $@
+
 demo: install  ## Train, convert, flash, predict, report and watch; stays up with the dashboard in a terminal
 	@if [ -t 1 ]; then $(BIN)/edgeward demo; else $(BIN)/edgeward demo --once; fi
 
-test: install system-packages  ## Run all tests
+test: $(WITH_TORCH) system-packages  ## Run all tests
 	$(BIN)/python -m pytest
+
+matrix: $(WITH_TORCH)  ## Convert every model family from every source to every engine; writes the table of docs/conversions.md
+	$(BIN)/python -m tests.benchmarks.matrix --write docs/conversions.md
 
 lint: install  ## Format, style, types, and who may import whom
 	$(BIN)/ruff format --check .

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from edgeward_converters.worker import Worker
 from edgeward_runtimes.home import Home
 from tests.builders import write_bundle
 
@@ -50,6 +51,13 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     bundle.save(folder / "digits.edge")
     return folder
+
+
+@pytest.fixture(scope="session")
+def worker() -> Iterator[Worker]:
+    """A warm worker for all tests: TensorFlow and PyTorch are imported once, and not here."""
+    with Worker() as worker:
+        yield worker
 
 
 @pytest.fixture(scope="session")

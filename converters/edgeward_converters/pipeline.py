@@ -18,6 +18,7 @@ from edgeward_converters.events import Progress, Started, unheard
 from edgeward_converters.metrics import Metric
 from edgeward_converters.report import Report, to_html, to_json
 from edgeward_converters.sources import Source
+from edgeward_converters.sources.recognize import Given, recognize, usable_name
 from edgeward_converters.variants import Made, Task, make
 from edgeward_converters.worker import Worker
 from edgeward_runtimes import bundle as bundles
@@ -27,6 +28,13 @@ from edgeward_runtimes.errors import ConversionError, SourceError
 from edgeward_runtimes.manifest import Manifest, Preprocess, Tensor
 
 GOLDEN_SAMPLES = 16
+_FRAMEWORKS = {
+    "keras": "Keras",
+    "saved_model": "TensorFlow",
+    "torch": "PyTorch",
+    "onnx": "onnxruntime",
+    "tflite": "LiteRT",
+}
 
 
 class Conversion(Struct, frozen=True):
@@ -39,6 +47,7 @@ class Conversion(Struct, frozen=True):
 def convert(
     source: Any,
     *,
+    signature: str | None = None,
     name: str | None = None,
     version: str = "1.0.0",
     targets: Iterable[str] = (),
@@ -56,7 +65,9 @@ def convert(
     """Convert a trained model to a bundle of variants, each proved against it.
 
     Args:
-        source: A `.keras` or `.h5` file, or a live keras.Model.
+        source: A `.keras`, `.h5`, `.pt2`, `.onnx` or `.tflite` file, a SavedModel folder, `module:function`, or a live
+            object: a keras.Model, `(module, example_inputs)` of PyTorch, or a callable that gives such a pair.
+        signature: Which signature of a SavedModel; by default its only one, or `serving_default`.
         name: The model's name on devices; by default the file's.
         version: The release's version.
         targets: Names of target profiles, whose variants are made; by default all six.
@@ -88,12 +99,12 @@ def convert(
     with tempfile.TemporaryDirectory(prefix="edgeward-convert-") as temporary, Worker() as worker:
         folder = Path(temporary)
         progress(Started(None, "load"))
-        path = sources.keras_file(source, folder)
-        with _naming(path):
-            described = worker.run(sources.describe, path, folder)
+        given = recognize(source, folder, signature)
+        with _naming(given):
+            described = worker.run(sources.describe, given, folder)
         task = _task(worker, described, folder, calibration, evaluation, judged_by, max_drop, seed)
         made = [make(worker, task, variant_id, progress) for variant_id in wanted]
-        summary = _summary(task, path, name, version, made)
+        summary = _summary(task, given, name, version, made)
         if report is not None:
             _write_report(summary, report)
         kept = [each for each in made if each.outcome.kept]
@@ -105,18 +116,21 @@ def convert(
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def _naming(given: Given) -> Iterator[None]:
     """What goes wrong with the source itself, be it a crash, is a SourceError that names it."""
     try:
         yield
     except SourceError:
         raise
     except ConversionError as error:
-        raise SourceError(f"The source model {path} cannot be loaded and run by Keras here: {error}") from error
+        framework = _FRAMEWORKS[given.kind]
+        raise SourceError(
+            f"The source model {given.named} cannot be loaded and run by {framework} here: {error}"
+        ) from error
 
 
 def _answers(worker: Worker, source: Source, inputs: Arrays) -> Arrays:
-    with _naming(source.path):
+    with _naming(Given(source.kind, source.path)):
         return worker.run(sources.answers, source, inputs)
 
 
@@ -165,19 +179,24 @@ def _random_inputs(inputs: tuple[Tensor, ...], seed: int) -> Arrays:
     return arrays
 
 
-def _summary(task: Task, path: Path, name: str | None, version: str, made: Sequence[Made]) -> Report:
+def _summary(task: Task, given: Given, name: str | None, version: str, made: Sequence[Made]) -> Report:
     measured_on = task.evaluation.inputs if task.evaluation else task.golden[0]
     return Report(
-        name=name or sources.usable_name(path.stem),
+        name=name or usable_name(given.path.stem),
         version=version,
-        source=path.name,
-        source_bytes=path.stat().st_size,
+        source=given.function or given.path.name,
+        source_bytes=_size(task.source.path),
         metric=task.metric,
         source_metric=task.source_metric,
         samples=len(next(iter(measured_on.values()))),
         max_drop=task.max_drop,
         variants=tuple(each.outcome for each in made),
     )
+
+
+def _size(path: Path) -> int:
+    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+    return sum(file.stat().st_size for file in files)
 
 
 def _write_report(summary: Report, folder: Path) -> None:

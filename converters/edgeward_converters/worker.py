@@ -37,6 +37,8 @@ class Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection[Any, Any] | None = None
         self._log = tempfile.NamedTemporaryFile(prefix="edgeward-worker-", suffix=".log")  # noqa: SIM115
+        # A killed process leaves its temporary files behind; in a folder of their own they go with the worker.
+        self._scratch = tempfile.TemporaryDirectory(prefix="edgeward-worker-")
         self._job_start = 0
 
     def run(self, function: Callable[P, R], *arguments: P.args, **options: P.kwargs) -> R:
@@ -61,6 +63,7 @@ class Worker:
         """End the worker."""
         self._stop()
         self._log.close()
+        self._scratch.cleanup()
 
     def __enter__(self) -> "Worker":
         return self
@@ -76,7 +79,12 @@ class Worker:
             with theirs:
                 self._process = subprocess.Popen(
                     [sys.executable, "-u", "-m", _PROCESS, str(theirs.fileno())],
-                    env={**os.environ, **_QUIET, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                    env={
+                        **os.environ,
+                        **_QUIET,
+                        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+                        "TMPDIR": self._scratch.name,
+                    },
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=self._log,

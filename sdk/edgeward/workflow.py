@@ -14,10 +14,11 @@ def convert(source: Any, *, target: str | None = None, **options: Any) -> Bundle
     """Convert a trained model to a bundle of variants, each proved against it.
 
     Args:
-        source: A `.keras` or `.h5` file, or a live keras.Model.
+        source: A `.keras`, `.h5`, `.pt2`, `.onnx` or `.tflite` file, a SavedModel folder, `module:function`, or a live
+            object: a keras.Model, `(module, example_inputs)` of PyTorch, or a callable that gives such a pair.
         target: A target profile's name, or all six variants by default.
         **options: As `edgeward_converters.convert` takes them: calibration, evaluation, metric, max_drop, variants,
-            name, version, labels, preprocess, seed, report, progress.
+            signature, name, version, labels, preprocess, seed, report, progress.
 
     Raises:
         SourceError: When the source cannot be read.

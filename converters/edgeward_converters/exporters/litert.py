@@ -1,14 +1,63 @@
-"""SavedModel → `.tflite`, by TensorFlow's own converter."""
+"""To `.tflite`: TensorFlow's own converter, litert-torch, and onnx2tf in an environment of its own."""
 
 from pathlib import Path
 
-import tensorflow as tf
-
+from edgeward_converters.exporters.tflite_names import name_tensors
 from edgeward_converters.sources import Source
 
 
-def export(source: Source, artifact: Path) -> list[Path]:
-    """Write a float `.tflite` with the signature `serving_default`."""
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(source.saved_model), signature_keys=["serving_default"])
-    artifact.write_bytes(converter.convert())
+def from_saved_model(source: Source, artifact: Path) -> list[Path]:
+    """Convert the signature; a model with loops of TensorFlow's own (LSTM, GRU) is frozen first, for one sample."""
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(source.canonical), signature_keys=["serving_default"])
+    try:
+        content = converter.convert()
+        tf.lite.Interpreter(model_content=content).allocate_tensors()
+    except Exception:  # TensorListReserve, READ_VARIABLE: each version fails in its own way
+        content = _frozen(source)
+    artifact.write_bytes(content)
     return [artifact]
+
+
+def from_torch(source: Source, artifact: Path) -> list[Path]:
+    """Convert the program by litert-torch, for its own batch or one sample: the runtime splits what is more."""
+    import litert_torch
+
+    from edgeward_converters.sources import torch
+
+    program = torch.load(source.canonical)
+    arguments, options = torch.arguments_of(program, torch.examples(program, source.batch or 1))
+    edge = litert_torch.convert(program.module(), arguments, options or None)
+    edge.export(str(artifact))
+    return _named(source, artifact)
+
+
+def from_onnx(source: Source, artifact: Path) -> list[Path]:
+    """Convert by onnx2tf, layouts kept."""
+    from edgeward_converters.exporters import onnx2tf
+
+    return onnx2tf.export(source.canonical, artifact, source.inputs, source.outputs)
+
+
+def from_tflite(source: Source, artifact: Path) -> list[Path]:
+    """Take the file as it is."""
+    artifact.write_bytes(source.canonical.read_bytes())
+    return [artifact]
+
+
+def _named(source: Source, artifact: Path) -> list[Path]:
+    names = ([tensor.name for tensor in source.inputs], [tensor.name for tensor in source.outputs])
+    artifact.write_bytes(name_tensors(artifact.read_bytes(), *names))
+    return [artifact]
+
+
+def _frozen(source: Source) -> bytes:
+    import tensorflow as tf
+
+    from edgeward_converters.exporters.frozen import freeze
+
+    inputs, outputs = [tensor.name for tensor in source.inputs], [tensor.name for tensor in source.outputs]
+    function = freeze(str(source.canonical), source.inputs, outputs, source.batch or 1)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+    return name_tensors(converter.convert(), inputs, outputs)

@@ -1,50 +1,72 @@
-"""SavedModel → `.onnx`, by tf2onnx with Keras's patches for NumPy 2."""
+"""To `.onnx`: tf2onnx with Keras's patches for NumPy 2, PyTorch's own exporter, or the file that came."""
 
 from pathlib import Path
+from typing import Any
 
 import onnx
-import tensorflow as tf
-import tf2onnx
-from keras.src.export.tf2onnx_lib import patch_tf2onnx
 
+from edgeward_converters.exporters import refuse_quantized
 from edgeward_converters.sources import Source
+from edgeward_converters.sources.onnx import rename
 
 OPSET = 17
 
 
-def export(source: Source, artifact: Path) -> list[Path]:
-    """Write a float `.onnx` whose inputs and outputs have the source's names and a free batch axis."""
-    patch_tf2onnx()
-    loaded = tf.saved_model.load(str(source.saved_model))
-    serve = loaded.signatures["serving_default"]
-    specifications = {tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype, tensor.name) for tensor in source.inputs}
+def from_saved_model(source: Source, artifact: Path) -> list[Path]:
+    """Convert the signature by tf2onnx."""
+    import tensorflow as tf
+    import tf2onnx
+    from keras.src.export.tf2onnx_lib import patch_tf2onnx
 
-    @tf.function(input_signature=list(specifications.values()))  # type: ignore[untyped-decorator]
-    def ordered(*tensors: tf.Tensor) -> list[tf.Tensor]:
-        results = serve(**dict(zip(specifications, tensors, strict=True)))
+    patch_tf2onnx()
+    loaded = tf.saved_model.load(str(source.canonical))
+    serve = loaded.signatures["serving_default"]
+    specifications = [
+        tf.TensorSpec((source.batch, *tensor.shape[1:]), tensor.dtype, tensor.name) for tensor in source.inputs
+    ]
+
+    @tf.function(input_signature=specifications)  # type: ignore[untyped-decorator]
+    def ordered(*tensors: Any) -> list[Any]:
+        results = serve(**{tensor.name: value for tensor, value in zip(source.inputs, tensors, strict=True)})
         return [tf.identity(results[tensor.name]) for tensor in source.outputs]
 
-    model, _ = tf2onnx.convert.from_function(ordered, list(specifications.values()), opset=OPSET)
-    _rename(model, source)
-    onnx.checker.check_model(model)
-    onnx.save(model, str(artifact))
+    model, _ = tf2onnx.convert.from_function(ordered, specifications, opset=OPSET)
+    return _save(model, source, artifact)
+
+
+def from_torch(source: Source, artifact: Path) -> list[Path]:
+    """Translate the program by torch.onnx."""
+    import torch
+
+    from edgeward_converters.sources.torch import load
+
+    converted = torch.onnx.export(load(source.canonical), (), dynamo=True, verbose=False)
+    return _save(converted.model_proto, source, artifact)
+
+
+def from_onnx(source: Source, artifact: Path) -> list[Path]:
+    """Take the model as it is."""
+    artifact.write_bytes(source.canonical.read_bytes())
     return [artifact]
 
 
-def _rename(model: onnx.ModelProto, source: Source) -> None:
-    """Give graph inputs and outputs their public names, wherever a node mentions them."""
-    graph = model.graph
-    wanted = {
-        **{given.name: tensor.name for given, tensor in zip(graph.input, source.inputs, strict=True)},
-        **{given.name: tensor.name for given, tensor in zip(graph.output, source.outputs, strict=True)},
-    }
-    # Inner tensors that happen to have a public name step aside first.
-    aside = {name: f"inner_{name}" for name in wanted.values() if name not in wanted}
-    renamed = {**aside, **wanted}
-    for node in graph.node:
-        node.input[:] = [renamed.get(name, name) for name in node.input]
-        node.output[:] = [renamed.get(name, name) for name in node.output]
-    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        value.name = renamed.get(value.name, value.name)
-    for given in (*graph.input, *graph.output):
-        given.type.tensor_type.shape.dim[0].dim_param = "batch"
+def from_tflite(source: Source, artifact: Path) -> list[Path]:
+    """Convert by tf2onnx's reader of flatbuffers. Raises ConversionError for a file that is quantized already."""
+    import tf2onnx
+    from keras.src.export.tf2onnx_lib import patch_tf2onnx
+
+    refuse_quantized(source)
+    patch_tf2onnx()
+    model, _ = tf2onnx.convert.from_tflite(str(source.canonical), opset=OPSET)
+    return _save(model, source, artifact)
+
+
+def _save(model: onnx.ModelProto, source: Source, artifact: Path) -> list[Path]:
+    """Name the tensors, free the batch axis, check, write."""
+    rename(model, [tensor.name for tensor in source.inputs], [tensor.name for tensor in source.outputs])
+    if source.batch is None:
+        for given in (*model.graph.input, *model.graph.output):
+            given.type.tensor_type.shape.dim[0].dim_param = "batch"
+    onnx.checker.check_model(model)
+    onnx.save(model, str(artifact))
+    return [artifact]

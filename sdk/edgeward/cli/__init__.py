@@ -63,6 +63,9 @@ _EXTRA_OF = {
     "psutil": "agent",
     "google": "agent",
     "sklearn": "dev",
+    "torch": "torch",
+    "litert_torch": "torch",
+    "onnxscript": "torch",
 }
 
 

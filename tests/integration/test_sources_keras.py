@@ -1,25 +1,19 @@
-"""What counts as a source: every shape of Keras model is asked by name, and those that cannot be say what to do.
+"""Keras models as sources: every shape of them is asked by name, and those that cannot be say what to do.
 
 Models are made and asked in one worker, which imports TensorFlow once.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgeward_converters import convert, evaluate, exporters, sources
+from edgeward_converters.sources.recognize import Given, recognize
 from edgeward_converters.worker import Worker
 from edgeward_runtimes.errors import SourceError
 
 STRUCTURES = ("lone", "list of one", "dict of one", "list", "dict", "nested")
-
-
-@pytest.fixture(scope="module")
-def worker() -> Iterator[Worker]:
-    with Worker() as worker:
-        yield worker
 
 
 def _save_model(structure: str, path: Path) -> None:
@@ -44,7 +38,7 @@ def _save_model(structure: str, path: Path) -> None:
 def test_inputs_and_outputs_in_any_structure_go_by_name(worker: Worker, tmp_path: Path, structure: str) -> None:
     path = tmp_path / "model.keras"
     worker.run(_save_model, structure, path)
-    source = worker.run(sources.describe, path, tmp_path)
+    source = worker.run(sources.describe, Given("keras", path), tmp_path)
     given = {
         tensor.name: np.arange(4.0 * (tensor.shape[1] or 0), dtype=np.float32).reshape(4, -1)
         for tensor in source.inputs
@@ -65,7 +59,7 @@ def _live_files(folder: Path) -> list[Path]:
     def model(name: str) -> "keras.Model":
         return keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)], name=name)
 
-    return [sources.keras_file(model(name), folder) for name in ("cats", "dogs (new)")]
+    return [recognize(model(name), folder).path for name in ("cats", "dogs (new)")]
 
 
 def test_live_models_keep_their_own_names(worker: Worker, tmp_path: Path) -> None:
@@ -77,7 +71,7 @@ def test_live_models_keep_their_own_names(worker: Worker, tmp_path: Path) -> Non
 def _unbuilt(folder: Path) -> None:
     import keras
 
-    sources.keras_file(keras.Sequential([keras.layers.Dense(2)], name="bare"), folder)
+    recognize(keras.Sequential([keras.layers.Dense(2)], name="bare"), folder)
 
 
 def _subclassed(folder: Path) -> None:
@@ -86,14 +80,14 @@ def _subclassed(folder: Path) -> None:
     class Own(keras.Model):
         pass
 
-    sources.keras_file(Own(name="own"), folder)
+    recognize(Own(name="own"), folder)
 
 
 def _unbuilt_file(folder: Path) -> None:
     import keras
 
     keras.Sequential([keras.layers.Dense(2)]).save(folder / "bare.keras")
-    sources.describe(folder / "bare.keras", folder)
+    sources.describe(Given("keras", folder / "bare.keras"), folder)
 
 
 def _of_strings(folder: Path) -> None:
@@ -101,11 +95,11 @@ def _of_strings(folder: Path) -> None:
 
     text = keras.Input((1,), dtype="string", name="text")
     keras.Model([text], keras.layers.Hashing(10)(text)).save(folder / "text.keras")
-    sources.describe(folder / "text.keras", folder)
+    sources.describe(Given("keras", folder / "text.keras"), folder)
 
 
 def _no_model(folder: Path) -> None:
-    sources.keras_file(object(), folder)
+    recognize(object(), folder)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +109,7 @@ def _no_model(folder: Path) -> None:
         (_unbuilt_file, r"bare\.keras is not built: call it once, or give it an Input"),
         (_subclassed, r"The model 'own' is a subclass of keras\.Model.* give it an Input by rebuilding it"),
         (_of_strings, r"text\.keras has the tensor 'text' of dtype string; expected numbers"),
-        (_no_model, r"Expected a path or a keras\.Model as the source; a object came"),
+        (_no_model, r"Expected a path, a keras\.Model, or \(module, example_inputs\).*; a object came"),
     ],
 )
 def test_a_model_that_cannot_be_converted_says_what_to_do(worker: Worker, tmp_path: Path, make, message: str) -> None:

@@ -1,0 +1,73 @@
+"""What the user trained: recognized, described, and asked for its own answers.
+
+recognize    what a path or an object is; pure, and done before any framework is imported
+keras        `.keras` and `.h5` files, live keras.Model objects
+saved_model  TensorFlow SavedModel folders, one signature of them
+torch        `.pt2` programs, `module:function` and objects that give `(module, example_inputs)`
+onnx         `.onnx` files, with external data too
+tflite       `.tflite` files as they are
+tensors      names, dtypes and the batch axis: what all of them share
+
+`describe` and `answers` import the framework and run in the worker. What `describe` leaves behind for the exporters is
+the model in one of four forms, its tensors named as the bundle's manifest will have them.
+"""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast
+
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from edgeward_converters.sources.recognize import Given, Kind
+from edgeward_runtimes.manifest import Tensor
+
+Form = Literal["saved_model", "torch", "onnx", "tflite"]
+Arrays = dict[str, NDArray[Any]]
+
+
+class Source(Struct, frozen=True):
+    """A source model, ready for exporters.
+
+    Attributes:
+        kind: What the user gave.
+        path: The file or the folder given, or what a live object was saved to.
+        form: What exporters start from.
+        canonical: A SavedModel folder (signature `serving_default`), `.pt2`, `.onnx` or `.tflite` file, whose tensors
+            are named, or for a `.pt2` stand in the order of, `inputs` and `outputs`.
+        sha256: Of what was given; of a folder, over the names and contents of its files.
+        batch: The one batch size that the model takes, or None when any will do.
+        precision: `fp32`, or what a `.tflite` file was quantized to before it came here.
+    """
+
+    kind: Kind
+    path: Path
+    form: Form
+    canonical: Path
+    sha256: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    batch: int | None = None
+    precision: str = "fp32"
+
+
+class _Reader(Protocol):
+    """What each kind's module offers."""
+
+    def describe(self, given: Given, folder: Path) -> Source: ...
+
+    def answers(self, source: Source, inputs: Arrays) -> Arrays: ...
+
+
+def describe(given: Given, folder: Path) -> Source:
+    """Load the model, name its tensors, and write its canonical form into `folder`. Raises SourceError."""
+    return _reader(given.kind).describe(given, folder)
+
+
+def answers(source: Source, inputs: Arrays) -> Arrays:
+    """The source model's own outputs by name, by its own framework; `inputs` have any number of samples."""
+    return _reader(source.kind).answers(source, inputs)
+
+
+def _reader(kind: Kind) -> _Reader:
+    return cast(_Reader, import_module(f"{__name__}.{kind}"))
