@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 WITH_TORCH := $(VENV)/.with-torch
 
-.PHONY: install demo test lint matrix bench bench-runtime soak format protobuf constraints system-packages clean
+.PHONY: install demo test lint matrix fuzz bench bench-runtime soak format protobuf constraints system-packages clean
 
 install: $(INSTALLED)  ## Make .venv with everything but PyTorch, which the tests add
 
@@ -34,6 +34,9 @@ lint: install  ## Format, style, types, and who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+fuzz: $(WITH_TORCH)  ## Convert five hundred damaged sources of each kind: none may hang or end in a traceback
+	EDGEWARD_FUZZ_INPUTS=500 $(BIN)/python -m pytest -s tests/integration/test_fuzzed_sources.py
 
 bench: install  ## Time every variant of the demo's model on this machine
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-group-by=group --benchmark-columns=median,iqr,rounds

@@ -12,5 +12,6 @@ pipeline   all of it in order; every step that runs foreign code runs in a `work
 
 from edgeward_converters.pipeline import Conversion, convert
 from edgeward_converters.report import Outcome, Report
+from edgeward_converters.worker import Worker
 
-__all__ = ["Conversion", "Outcome", "Report", "convert"]
+__all__ = ["Conversion", "Outcome", "Report", "Worker", "convert"]

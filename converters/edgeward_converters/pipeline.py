@@ -4,7 +4,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ def convert(
     seed: int = 0,
     report: Path | None = None,
     progress: Progress = unheard,
+    worker: Worker | None = None,
 ) -> Conversion:
     """Convert a trained model to a bundle of variants, each proved against it.
 
@@ -83,6 +84,7 @@ def convert(
         seed: For the golden inputs where no data is given.
         report: A folder for `report.html` and `report.json`.
         progress: Called with events as they happen.
+        worker: A warm one, for several conversions in a row; by default one of its own.
 
     Raises:
         SourceError: When the source cannot be read.
@@ -96,8 +98,9 @@ def convert(
     name = None if name is None else options.name("name", name)
     version = options.name("version", version)
     report = None if report is None else options.report_folder(Path(report))
-    with tempfile.TemporaryDirectory(prefix="edgeward-convert-") as temporary, Worker() as worker:
-        folder = Path(temporary)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeward-convert-")))
+        worker = worker or stack.enter_context(Worker())
         progress(Started(None, "load"))
         given = recognize(source, folder, signature)
         with _naming(given):
