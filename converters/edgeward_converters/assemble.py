@@ -9,7 +9,8 @@ import numpy as np
 
 from edgeward_converters.data import Arrays
 from edgeward_converters.quantizers import CALIBRATION_SAMPLES
-from edgeward_converters.report import Report, to_html
+from edgeward_converters.report import Report
+from edgeward_converters.report_page import to_html
 from edgeward_converters.variants import Made, Task
 from edgeward_runtimes import bundle as bundles
 from edgeward_runtimes.manifest import (
@@ -52,7 +53,7 @@ def assemble(
 ) -> tuple[Manifest, dict[str, bytes]]:
     """The manifest, and every file that it declares."""
     contents: dict[str, bytes] = {}
-    variants = tuple(_variant(made, contents) for made in kept)
+    variants = _variants(kept, contents)
     contents["golden.npz"] = GoldenSamples(*task.golden).encode()
     golden = bundles.declare("golden.npz", contents["golden.npz"])
     manifest = Manifest(
@@ -80,8 +81,16 @@ def assemble(
     return manifest, contents
 
 
-def _variant(made: Made, contents: dict[str, bytes]) -> Variant:
-    outcome = made.outcome
+def _variants(kept: Sequence[Made], contents: dict[str, bytes]) -> tuple[Variant, ...]:
+    """One variant per artifact, with the requests that ended at it instead of what they asked for."""
+    by_id: dict[str, list[Made]] = {}
+    for made in kept:
+        by_id.setdefault(made.outcome.id, []).append(made)
+    return tuple(_variant(same, contents) for same in by_id.values())
+
+
+def _variant(same: Sequence[Made], contents: dict[str, bytes]) -> Variant:
+    made, outcome = same[0], same[0].outcome
     files = []
     for file in made.files:
         path = f"variants/{outcome.id}{file.suffix}"
@@ -96,6 +105,7 @@ def _variant(made: Made, contents: dict[str, bytes]) -> Variant:
         metric=outcome.metric,
         quantization=outcome.quantization,
         latency_ms=outcome.latency_ms,
+        fallbacks=tuple(each.outcome.fallback for each in same if each.outcome.fallback is not None),
     )
 
 

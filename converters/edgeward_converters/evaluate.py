@@ -7,7 +7,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from edgeward_converters import metrics
+from edgeward_converters import gate, metrics
 from edgeward_converters.data import Arrays, Labelled
 from edgeward_runtimes.benchmark import measure
 from edgeward_runtimes.golden import Comparison, compare, cosine
@@ -21,11 +21,12 @@ COSINE = "cosine"
 class Measured(Struct, frozen=True):
     """What an artifact does. `metric` is the one asked for, or the mean cosine similarity to the source's outputs.
 
-    `comparisons` are by output.
+    `comparisons` are by output; `lost` says which output is no answer at all, if one is.
     """
 
     metric: float
     comparisons: dict[str, Comparison]
+    lost: str | None
     latency_ms: float
 
 
@@ -46,7 +47,8 @@ def measure_artifact(
             value = mean_cosine(expected, answered)
         else:
             value = metrics.get(metric).score(predict_all(model, evaluation.inputs)[outputs[0].name], evaluation.y)
-        return Measured(value, compare(expected, answered), measure(model, golden_inputs).p50_ms)
+        comparisons, lost = compare(expected, answered), gate.lost(expected, answered)
+        return Measured(value, comparisons, lost, measure(model, golden_inputs).p50_ms)
 
 
 def predict_all(model: Model, inputs: Arrays) -> dict[str, NDArray[Any]]:

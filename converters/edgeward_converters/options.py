@@ -10,19 +10,20 @@ from collections.abc import Iterable, Sequence
 from numbers import Real
 from pathlib import Path
 
-from edgeward_converters.variants import ALL, split
+from edgeward_converters.variants import ALL, DEFAULT, split
 from edgeward_runtimes.errors import ConfigError
 from edgeward_runtimes.manifest import NAME_PATTERN, NAME_RULE
 from edgeward_targets import profiles
 
 
 def wanted(targets: Iterable[str], variants: Sequence[str] | None) -> list[str]:
-    """The variants to make, in order: those named, those of the targets, or all."""
+    """The variants to make, in order: those named, those of the targets, or every engine's fp32 and int8."""
     if variants is None:
         named = [variant_id for target in targets for variant_id in profiles.get(target).variants]
-        return list(dict.fromkeys(named)) or list(ALL)
+        return list(dict.fromkeys(named)) or list(DEFAULT)
     if not variants:
-        raise ConfigError(f"The list of variants is empty; name some of {', '.join(ALL)}, or leave it out for all.")
+        usual = ", ".join(DEFAULT)
+        raise ConfigError(f"The list of variants is empty; name some of {', '.join(ALL)}, or leave it out for {usual}.")
     for variant_id in variants:
         split(variant_id)
     return list(dict.fromkeys(variants))

@@ -1,5 +1,6 @@
 """`convert`: describe → answer → make every variant → one bundle of what was kept."""
 
+import os
 import shutil
 import tempfile
 import weakref
@@ -10,20 +11,20 @@ from typing import Any
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
-from edgeward_converters import data, evaluate, metrics, options, sources
+from edgeward_converters import data, evaluate, metrics, options, pictures, report_layers, report_page, sources
 from edgeward_converters.assemble import assemble
 from edgeward_converters.data import Arrays
 from edgeward_converters.events import Progress, Started, unheard
 from edgeward_converters.metrics import Metric
-from edgeward_converters.report import Report, to_html, to_json
+from edgeward_converters.report import Report
 from edgeward_converters.sources import Source
 from edgeward_converters.sources.recognize import Given, recognize, usable_name
 from edgeward_converters.variants import Made, Task, make
 from edgeward_converters.worker import Worker
 from edgeward_runtimes import bundle as bundles
 from edgeward_runtimes.bundle import Bundle
-from edgeward_runtimes.durable import write_atomically
 from edgeward_runtimes.errors import ConversionError, SourceError
 from edgeward_runtimes.manifest import Manifest, Preprocess, Tensor
 
@@ -56,8 +57,8 @@ def convert(
     evaluation: data.Evaluation | None = None,
     metric: str = "accuracy",
     max_drop: float = 0.01,
-    labels: Sequence[str] | None = None,
-    preprocess: Preprocess | None = None,
+    labels: Sequence[str] | str | os.PathLike[str] | None = None,
+    preprocess: Preprocess | str | os.PathLike[str] | None = None,
     seed: int = 0,
     report: Path | None = None,
     progress: Progress = unheard,
@@ -79,8 +80,9 @@ def convert(
             is the mean cosine similarity to the source's outputs on the golden samples.
         metric: accuracy, top5_accuracy, mae or mse, of the first output.
         max_drop: How much worse than the source's a variant's metric may be, in the metric's unit; at least 0.
-        labels: Class names by index.
-        preprocess: How a picture becomes an input; kept in the manifest.
+        labels: Class names by index, or a text file with one a line.
+        preprocess: How a picture becomes the input: a `Preprocess`, a TOML file of its keys, or the name of one of
+            `edgeward_converters.pictures.PRESETS`.
         seed: For the golden inputs where no data is given.
         report: A folder for `report.html` and `report.json`.
         progress: Called with events as they happen.
@@ -97,6 +99,8 @@ def convert(
     max_drop = options.max_drop(max_drop)
     name = None if name is None else options.name("name", name)
     version = options.name("version", version)
+    labels = None if labels is None else pictures.labels(labels)
+    preprocess = None if preprocess is None else pictures.preprocess(preprocess)
     report = None if report is None else options.report_folder(Path(report))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeward-convert-")))
@@ -105,11 +109,16 @@ def convert(
         given = recognize(source, folder, signature)
         with _naming(given):
             described = worker.run(sources.describe, given, folder)
+        if preprocess is not None:
+            pictures.check_preprocess(preprocess, described.inputs)
+        if labels is not None:
+            pictures.check_labels(labels, described.outputs)
         task = _task(worker, described, folder, calibration, evaluation, judged_by, max_drop, seed)
         made = [make(worker, task, variant_id, progress) for variant_id in wanted]
         summary = _summary(task, given, name, version, made)
         if report is not None:
-            _write_report(summary, report)
+            looked_into = report_layers.of_variants(worker, task, made, progress)
+            report_page.write(replace(summary, layers=looked_into), report)
         kept = [each for each in made if each.outcome.kept]
         if not kept:
             reasons = "; ".join(f"{each.outcome.id}: {each.outcome.reason}" for each in made)
@@ -200,11 +209,6 @@ def _summary(task: Task, given: Given, name: str | None, version: str, made: Seq
 def _size(path: Path) -> int:
     files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
     return sum(file.stat().st_size for file in files)
-
-
-def _write_report(summary: Report, folder: Path) -> None:
-    write_atomically(folder / "report.json", to_json(summary))
-    write_atomically(folder / "report.html", to_html(summary))
 
 
 def _temporary_bundle(manifest: Manifest, contents: dict[str, bytes]) -> Bundle:

@@ -1,22 +1,20 @@
-"""What a conversion did: as data (`report.json`), and as a page with a picture (`report.html`)."""
-
-import html
-import io
-from importlib.resources import files
+"""What a conversion did, as data: `report.json`. `report_page` makes a page of it, `report_figures` its pictures."""
 
 import msgspec
 from msgspec import Struct
 
-from edgeward_runtimes.golden import Comparison
-from edgeward_runtimes.manifest import Quantization
-
-_COLOURS = {"litert": "#2563eb", "onnxruntime": "#d97706", "openvino": "#7c3aed"}
+from edgeward_runtimes.golden import Comparison, worst
+from edgeward_runtimes.manifest import Fallback, Quantization
 
 
 class Outcome(Struct, frozen=True):
-    """One variant. `drop` is how much worse its metric is than the source's; `reason` says why it was left out.
+    """What became of one request. `drop` is how much worse its metric is than the source's.
 
-    `comparison` is the worst of all outputs.
+    Attributes:
+        id, precision: What it is, which is not what was asked for where there is a `fallback`.
+        reason: Why it was left out.
+        fallback: What was asked for, and why it became this.
+        comparisons: With the source's outputs on the golden samples, by output.
     """
 
     id: str
@@ -25,16 +23,56 @@ class Outcome(Struct, frozen=True):
     kept: bool
     seconds: float
     reason: str | None = None
+    fallback: Fallback | None = None
     quantization: Quantization | None = None
     size_bytes: int | None = None
     metric: float | None = None
     drop: float | None = None
     latency_ms: float | None = None
-    comparison: Comparison | None = None
+    comparisons: dict[str, Comparison] = {}
+
+    @property
+    def asked(self) -> str:
+        """The id that was asked for."""
+        return self.id if self.fallback is None else f"{self.engine}-{self.fallback.requested}"
+
+    @property
+    def remark(self) -> str:
+        """What there is to say beside the numbers: why it was left out, or what it stands in for and why."""
+        if self.reason is not None or self.fallback is None:
+            return self.reason or ""
+        return f"for {self.asked}: {self.fallback.note}"
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """The worst of all outputs; None where nothing was measured."""
+        return worst(self.comparisons) if self.comparisons else None
+
+
+class LayerRow(Struct, frozen=True):
+    """One layer of a variant, in the order of execution.
+
+    Attributes:
+        weights_bytes: Of its constants, as stored.
+        sqnr_db: Signal to quantization noise of its output on the golden samples, against the engine's float variant,
+            in decibels; None for a float variant, and where the float variant has no such tensor.
+        max_abs_error: Likewise, in the output's unit.
+    """
+
+    name: str
+    operator: str
+    weights_bytes: int
+    sqnr_db: float | None = None
+    max_abs_error: float | None = None
 
 
 class Report(Struct, frozen=True):
-    """A whole conversion. `samples` is how many the metric was measured on."""
+    """A whole conversion.
+
+    Attributes:
+        samples: How many the metric was measured on.
+        layers: By variant, where a report was asked for.
+    """
 
     name: str
     version: str
@@ -45,48 +83,9 @@ class Report(Struct, frozen=True):
     samples: int
     max_drop: float
     variants: tuple[Outcome, ...]
+    layers: dict[str, tuple[LayerRow, ...]] = {}
 
 
 def to_json(report: Report) -> bytes:
     """`report.json`."""
     return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
-
-
-def to_html(report: Report) -> bytes:
-    """`report.html`, in one file: no script, no font, no picture from elsewhere."""
-    from jinja2 import Environment
-
-    template = files(__package__).joinpath("report.html.jinja").read_text()
-    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
-    return page.render(report=report, picture=_picture(report)).encode()
-
-
-def _picture(report: Report) -> str:
-    """Metric against size, the area of a point growing with its latency; as SVG text."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    measured = [each for each in report.variants if each.metric is not None and each.size_bytes]
-    if not measured:
-        return ""
-    with mpl.rc_context({"svg.hashsalt": "edgeward", "font.family": "sans-serif", "svg.fonttype": "none"}):
-        figure = Figure(figsize=(7.2, 3.6), layout="constrained")
-        axes = figure.subplots()
-        axes.axhline(report.source_metric, color="#64748b", linewidth=1, linestyle="--", label="source model")
-        for each in measured:
-            axes.scatter(
-                (each.size_bytes or 0) / 1e3,
-                each.metric or 0.0,
-                s=40 + 160 * min(1.0, each.latency_ms or 0.0),
-                color=_COLOURS.get(each.engine, "#0f766e"),
-                alpha=0.85 if each.kept else 0.3,
-                label=each.id if each.kept else f"{each.id} (left out)",
-                marker="o" if each.precision == "fp32" else "s",
-            )
-        axes.set_xlabel("size, kB")
-        axes.set_ylabel(report.metric)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Title": html.escape(report.name)})
-    return buffer.getvalue()[buffer.getvalue().index("<svg") :]

@@ -1,4 +1,11 @@
-"""One variant, from the source to a judged artifact. Whatever fails in it is its own reason and nobody else's."""
+"""One variant, from the source to a judged artifact. Whatever fails in it is its own reason and nobody else's.
+
+What is asked for is the first rung of a ladder (`quantizers.ladder`). A rung fails when its engine lacks it, when the
+library raises or crashes, when the engine cannot run what came out, and when that misses the gate; then the next one is
+tried. The variant is called after what it became, and a `Fallback` says what was asked for and why it is not that. Each
+rung is made once for a conversion, so requests that end at the same artifact share it. An export that fails ends it:
+there is nothing to quantize. So does a missing package, which is to be installed and not worked around.
+"""
 
 import time
 from pathlib import Path
@@ -9,29 +16,16 @@ from msgspec.structs import replace
 from edgeward_converters import evaluate, exporters, gate, quantizers
 from edgeward_converters.data import Arrays, Labelled
 from edgeward_converters.events import Finished, Progress, Started
+from edgeward_converters.quantizers.ladder import FLOAT, PRECISIONS, Rung, called, ladder
 from edgeward_converters.report import Outcome
 from edgeward_converters.sources import Source
 from edgeward_converters.worker import Worker
 from edgeward_runtimes.errors import ConfigError, EdgewardError
-from edgeward_runtimes.golden import worst
-from edgeward_runtimes.manifest import Quantization, Tolerance
+from edgeward_runtimes.manifest import Fallback, Quantization, Tolerance
 
-PRECISIONS = ("fp32", "int8")
 ALL = tuple(f"{engine}-{precision}" for engine in exporters.SUFFIX for precision in PRECISIONS)
-
-
-class Task(Struct, frozen=True):
-    """What all variants of one conversion share. `golden` is inputs and the source's outputs to them."""
-
-    source: Source
-    folder: Path
-    golden: tuple[Arrays, Arrays]
-    calibration: Arrays | None
-    evaluation: Labelled | None
-    metric: str
-    source_metric: float
-    higher_is_better: bool
-    max_drop: float
+DEFAULT = tuple(f"{engine}-{precision}" for engine in exporters.SUFFIX for precision in ("fp32", "int8"))
+_LONGEST_REASON = 200
 
 
 class Made(Struct, frozen=True):
@@ -45,46 +39,131 @@ class Made(Struct, frozen=True):
     tolerance: dict[str, Tolerance] = {}
 
 
+class Task(Struct, frozen=True):
+    """What all variants of one conversion share.
+
+    Attributes:
+        golden: Inputs and the source's outputs to them.
+        exported: Each engine's float artifact, or why there is none; filled as they are made.
+        tried: Each rung of each engine; filled as they are made.
+    """
+
+    source: Source
+    folder: Path
+    golden: tuple[Arrays, Arrays]
+    calibration: Arrays | None
+    evaluation: Labelled | None
+    metric: str
+    source_metric: float
+    higher_is_better: bool
+    max_drop: float
+    exported: dict[str, list[Path] | EdgewardError] = {}
+    tried: dict[tuple[str, Rung], Made] = {}
+
+
 def split(variant_id: str) -> tuple[str, str]:
     """Engine and precision of an id. Raises ConfigError."""
     if variant_id not in ALL:
-        raise ConfigError(f"There is no variant {variant_id!r}; there are {', '.join(ALL)}.")
+        raise ConfigError(
+            f"There is no variant {variant_id!r}. A variant is ENGINE-PRECISION, of the engines "
+            f"{', '.join(exporters.SUFFIX)} and the precisions {', '.join(PRECISIONS)}."
+        )
     engine, _, precision = variant_id.rpartition("-")
     return engine, precision
 
 
 def make(worker: Worker, task: Task, variant_id: str, progress: Progress) -> Made:
-    """Export, quantize, measure and judge one variant."""
+    """Make one variant, or the nearest that works."""
     engine, precision = split(variant_id)
     started = time.monotonic()
-    failure = Outcome(id=variant_id, engine=engine, precision=precision, kept=False, seconds=0.0)
     try:
-        files, quantization = _build(worker, task, variant_id, progress)
-        progress(Started(variant_id, "measure"))
-        made = _measured(worker, task, failure, files, quantization)
+        made = _climb_down(worker, task, variant_id, progress)
     except EdgewardError as error:
-        made = Made(replace(failure, reason=str(error)))
+        made = _failed(engine, precision, str(error))
     except ModuleNotFoundError as error:
-        made = Made(replace(failure, reason=f"needs the package {error.name!r}: pip install 'edgeward[convert]'"))
+        made = _failed(engine, precision, f"needs the package {error.name!r}: pip install 'edgeward[convert]'")
     made = replace(made, outcome=replace(made.outcome, seconds=round(time.monotonic() - started, 2)))
     progress(Finished(made.outcome))
     return made
 
 
-def _build(worker: Worker, task: Task, variant_id: str, progress: Progress) -> tuple[list[Path], Quantization | None]:
-    """Write the variant's artifact; an engine's float artifact is made once and serves its int8 one as well."""
+def _climb_down(worker: Worker, task: Task, variant_id: str, progress: Progress) -> Made:
+    """Try one rung after another; the first that is kept, or the last with everybody's reasons."""
     engine, precision = split(variant_id)
-    suffix = exporters.SUFFIX[engine]
-    float_artifact = task.folder / f"{engine}-fp32{suffix}"
-    float_files = [float_artifact, float_artifact.with_suffix(".bin")] if suffix == ".xml" else [float_artifact]
-    if not float_artifact.exists():
-        progress(Started(variant_id, "export"))
-        float_files = worker.run(exporters.export, engine, task.source, float_artifact)
-    if precision == "fp32":
-        return float_files, None
+    _export(worker, task, engine, variant_id, progress)
+    rungs = ladder(engine, precision, calibrated=task.calibration is not None, given=task.source.precision)
+    failures: dict[str, list[str]] = {}  # which rungs, by reason
+    for rung in rungs:
+        if (engine, rung) not in task.tried:
+            task.tried[engine, rung] = _try(worker, task, engine, rung, variant_id, progress)
+        made = task.tried[engine, rung]
+        if made.outcome.kept:
+            return _explained(made, rung, precision, failures, task.metric)
+        failures.setdefault(made.outcome.reason or "", []).append(str(rung))
+    reason = _listed(failures) if len(rungs) > 1 else made.outcome.reason
+    return replace(made, outcome=replace(made.outcome, id=variant_id, precision=precision, reason=reason))
+
+
+def _listed(failures: dict[str, list[str]]) -> str:
+    """Which rungs failed, and why."""
+    return "; ".join(f"{', '.join(rungs)}: {_shortened(reason)}" for reason, rungs in failures.items())
+
+
+def _explained(made: Made, rung: Rung, asked: str, failures: dict[str, list[str]], metric: str) -> Made:
+    """The variant with what to say where it is not what was asked for."""
+    outcome = made.outcome
+    if failures:
+        drop = outcome.drop or 0.0
+        falls = f"drops by {gate.figure(drop)}" if drop > 0 else "does not drop"
+        note = f"{_listed(failures)}; in its place {rung}, whose {metric} {falls}"
+    elif rung.way == "given" and outcome.precision != asked:
+        note = f"the source itself is {rung.precision}"
+    elif outcome.precision != asked:
+        note = f"the same artifact as {outcome.id}"
+    else:
+        return made
+    return replace(made, outcome=replace(outcome, fallback=Fallback(requested=asked, note=note)))
+
+
+def _try(worker: Worker, task: Task, engine: str, rung: Rung, variant_id: str, progress: Progress) -> Made:
+    """Make and judge one artifact; `variant_id` is who asked for it first."""
+    precision = called(rung, split(variant_id)[1])
+    try:
+        files, quantization = _artifact(worker, task, engine, rung, variant_id, progress)
+        progress(Started(variant_id, "measure"))
+        return _measured(worker, task, _named(engine, precision), files, quantization)
+    except EdgewardError as error:
+        return _failed(engine, precision, str(error))
+
+
+def _artifact(
+    worker: Worker, task: Task, engine: str, rung: Rung, variant_id: str, progress: Progress
+) -> tuple[list[Path], Quantization | None]:
+    """Write a rung's artifact, from the engine's float one."""
+    exported = _export(worker, task, engine, variant_id, progress)
+    if rung == FLOAT:
+        return exported, None
+    if rung.way == "given":
+        return exported, worker.run(quantizers.given, engine, exported[0])
     progress(Started(variant_id, "quantize"))
-    artifact = task.folder / f"{variant_id}{suffix}"
-    return worker.run(quantizers.quantize, engine, float_artifact, artifact, task.calibration)
+    artifact = task.folder / f"{engine}-{rung.precision}-{rung.way or 'only'}{exporters.SUFFIX[engine]}"
+    calibration, batch = quantizers.first(task.calibration), task.source.batch or 1
+    return worker.run(quantizers.quantize, engine, rung, exported[0], artifact, calibration, batch)
+
+
+def _export(worker: Worker, task: Task, engine: str, variant_id: str, progress: Progress) -> list[Path]:
+    """The engine's float artifact, which serves all its precisions. Raises the same again where it failed."""
+    if engine not in task.exported:
+        progress(Started(variant_id, "export"))
+        try:
+            artifact = task.folder / f"{engine}-fp32{exporters.SUFFIX[engine]}"
+            task.exported[engine] = worker.run(exporters.export, engine, task.source, artifact)
+        except EdgewardError as error:
+            task.exported[engine] = error
+    exported = task.exported[engine]
+    if isinstance(exported, EdgewardError):
+        raise exported
+    return exported
 
 
 def _measured(
@@ -103,7 +182,8 @@ def _measured(
     )
     drop = task.source_metric - measured.metric if task.higher_is_better else measured.metric - task.source_metric
     expected = task.golden[1]
-    reason = gate.judge(outcome.precision, measured.comparisons, expected, drop, task.max_drop, task.metric)
+    missed = gate.judge(outcome.precision, measured.comparisons, expected, drop, task.max_drop, task.metric)
+    reason = missed or measured.lost
     return Made(
         replace(
             outcome,
@@ -114,8 +194,20 @@ def _measured(
             metric=measured.metric,
             drop=drop,
             latency_ms=measured.latency_ms,
-            comparison=worst(measured.comparisons),
+            comparisons=measured.comparisons,
         ),
         tuple(files),
         gate.tolerance(outcome.precision, measured.comparisons, expected),
     )
+
+
+def _named(engine: str, precision: str) -> Outcome:
+    return Outcome(id=f"{engine}-{precision}", engine=engine, precision=precision, kept=False, seconds=0.0)
+
+
+def _failed(engine: str, precision: str, reason: str) -> Made:
+    return Made(replace(_named(engine, precision), reason=reason))
+
+
+def _shortened(reason: str) -> str:
+    return reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"

@@ -36,4 +36,6 @@ def _one_line(error: Exception) -> str:
 
 if __name__ == "__main__":
     faulthandler.enable()
+    # OpenVINO's converter and NNCF would send a report of each model to their maker.
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     serve(Connection(int(sys.argv[1])))

@@ -1,14 +1,17 @@
 """How fast a variant predicts, here and now."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from edgeward_runtimes.model import Model
 
 _WARM_UP = 5
@@ -23,7 +26,7 @@ class Timing(Struct, frozen=True):
     runs: int
 
 
-def measure(model: "Model", inputs: Mapping[str, NDArray[Any]], *, runs: int = 200, budget_s: float = 1.0) -> Timing:
+def measure(model: Model, inputs: Mapping[str, NDArray[Any]], *, runs: int = 200, budget_s: float = 1.0) -> Timing:
     """Time single predictions over the samples in turn.
 
     Args:

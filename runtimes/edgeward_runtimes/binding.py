@@ -4,30 +4,40 @@ A binding is made once for an opened session. The public tensors are the manifes
 another order, be quantized integers, or take a fixed batch. All of that ends here: above it, floats and any
 batch; below it, exactly what the artifact wants.
 
-What is checked and prepared for one call holds for the next of the same shapes. With one float input, "the same" is
-seen by comparing its shape and dtype, and nothing else stands between the caller and the engine.
+What is checked and prepared for one call holds for the next of the same shapes. With one input that goes to the engine
+as it comes, "the same" is seen by comparing its shape and dtype. Where its output comes back as it is, too, and the
+session has a function from the one to the other, the binding offers that as `direct`, and the model calls it by itself.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy import ndarray
-from numpy.typing import NDArray
 
-from edgeward_runtimes.engines import Port, Session
+from edgeward_runtimes import engines
+from edgeward_runtimes.engines import Direct, Port, Session
 from edgeward_runtimes.errors import EngineError, InputError
 from edgeward_runtimes.manifest import Tensor
-from edgeward_runtimes.quantized import Dequantizer, Quantizer
 
-Array = NDArray[Any]
+if TYPE_CHECKING:
+    from edgeward_runtimes.quantized import Dequantizer, Quantizer
+
+Array = engines.Array
 Inputs = Array | Mapping[str, Array]
 Outputs = Array | dict[str, Array]
 Shapes = tuple[tuple[int, ...], ...]
 
 
 class Binding:
-    """One session behind the manifest's tensors. For one thread at a time: the model hands it out."""
+    """One session behind the manifest's tensors. For one thread at a time: the model hands it out.
+
+    Attributes:
+        direct: Predicts, for an array of just this `shape` and `dtype`. No array has the shape None.
+    """
+
+    shape: tuple[int, ...] | None = None
+    direct: Direct
 
     def __init__(self, session: Session, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
         self.placement = session.placement
@@ -36,21 +46,19 @@ class Binding:
         self._session, self._run_session = session, session.run
         self._input_order = _match("input", session.inputs, self.inputs)
         self._output_order = _match("output", self.outputs, session.outputs)
+        fed = [(port, self.inputs[place]) for port, place in zip(session.inputs, self._input_order, strict=True)]
+        given = [(session.outputs[at], tensor) for at, tensor in zip(self._output_order, self.outputs, strict=True)]
+        self._fixed_batch = _fixed_batch(fed)
+        self._quantizers = [_quantizer(port, tensor) for port, tensor in fed]
+        self._dequantizers = [_dequantizer(port, tensor) for port, tensor in given]
         self._dtypes = [np.dtype(tensor.dtype) for tensor in self.inputs]
         self._ranks = [len(tensor.shape) for tensor in self.inputs]
-        self._fixed_batch = _fixed_batch(session.inputs, self.inputs)
-        self._quantizers = [
-            Quantizer.of(port, self.inputs[self._input_order[i]]) for i, port in enumerate(session.inputs)
-        ]
-        self._dequantizers = [
-            Dequantizer.of(session.outputs[place], tensor)
-            for place, tensor in zip(self._output_order, self.outputs, strict=True)
-        ]
         self._output_names = [tensor.name for tensor in self.outputs]
-        self._prepared: Shapes | None = None
-        self._dtype = self._dtypes[0] if self._dtypes else None
-        self._same: tuple[int, ...] | None = None  # the one float input's shape, when that is all there is to see to
         self._is_plain = len(self.outputs) == 1 and self._dequantizers == [None]
+        self.dtype = self._dtypes[0] if self._dtypes else None
+        self._prepared: Shapes | None = None
+        self._direct: Direct | None = None
+        self._same: tuple[int, ...] | None = None  # the shape of a lone input that goes to the engine as it comes
 
     def another(self) -> "Binding":
         """A binding of a second session, for another thread."""
@@ -59,7 +67,7 @@ class Binding:
     def run(self, x: Inputs, out: Outputs | None = None) -> Outputs:
         """Predict a batch; see `Model.predict`. Raises InputError, and whatever the engine does."""
         keep = out is None and self._is_plain
-        if type(x) is ndarray and x.shape == self._same and x.dtype == self._dtype:
+        if type(x) is ndarray and x.shape == self._same and x.dtype == self.dtype:
             results = self._run_session((x,), keep)
         else:
             results = self._run_checked(x, keep)
@@ -97,34 +105,46 @@ class Binding:
 
     def _run_checked(self, x: Inputs, keep: bool) -> Sequence[Array]:
         """Check, prepare where the shapes are new, and run; the engine's outputs in its own order."""
-        self._same = None
+        self._same = self.shape = None
         arrays = self.check(x)
         batch = self._fixed_batch
-        if batch is not None and arrays[0].shape[0] != batch:
+        if batch is not None and self._samples(arrays) != batch:
             return self._run_in_parts(arrays, batch)
         results = self._run_prepared(arrays, keep)
         if isinstance(x, np.ndarray) and self._quantizers == [None]:
             self._same = x.shape
+            if self._is_plain and self._direct is not None:
+                self.shape, self.direct = x.shape, self._direct
         return results
 
     def _run_in_parts(self, arrays: Sequence[Array], batch: int) -> list[Array]:
         """Run any number of samples on a session that takes exactly `batch`; the last part is filled up."""
-        samples = arrays[0].shape[0]
+        samples = self._samples(arrays)
+        for tensor in self.outputs:
+            if not _is_batched(tensor):
+                raise InputError(
+                    f"This variant takes {batch} samples at a time, and its output {tensor.name!r} has no batch axis "
+                    f"to put more together along; {samples} came. Pass {batch}, or load another variant."
+                )
         parts: list[list[Array]] = []
         for start in range(0, samples, batch):
-            part = [array[start : start + batch] for array in arrays]
-            missing = batch - part[0].shape[0]
-            if missing:
-                part = [np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) for array in part]
-            parts.append([result[: batch - missing] for result in self._run_prepared(part, keep=True)])
+            missing = max(0, start + batch - samples)
+            part = [
+                _part(array, start, batch, missing) if _is_batched(tensor) else array
+                for tensor, array in zip(self.inputs, arrays, strict=True)
+            ]
+            results = self._run_prepared(part, keep=True)
+            if any(result.shape[:1] != (batch,) for result in results):
+                raise EngineError(f"its outputs do not have the {batch} samples that it takes along the first axis")
+            parts.append([result[: batch - missing] for result in results])
         return [np.concatenate(results) for results in zip(*parts, strict=True)]
 
     def _run_prepared(self, arrays: Sequence[Array], keep: bool) -> Sequence[Array]:
         feeds = [arrays[place] for place in self._input_order]
         shapes = tuple(array.shape for array in feeds)
         if shapes != self._prepared:
-            self._prepared = None  # unknown, should preparing fail half-way
-            self._session.prepare(shapes)
+            self._prepared = self._direct = None  # unknown, should preparing fail half-way
+            self._direct = self._session.prepare(shapes)
             self._prepared = shapes
         return self._run_session(
             [
@@ -160,13 +180,18 @@ class Binding:
         return out
 
     def _check_batches(self, arrays: Sequence[Array]) -> None:
-        batched = [
-            (tensor.name, array.shape[0])
+        sizes = {
+            tensor.name: array.shape[0]
             for tensor, array in zip(self.inputs, arrays, strict=True)
-            if tensor.shape and tensor.shape[0] is None
-        ]
-        if len({size for _, size in batched}) > 1:
-            raise InputError(f"The inputs' batch sizes differ: {dict(batched)}.")
+            if _is_batched(tensor)
+        }
+        if len(set(sizes.values())) > 1:
+            raise InputError(f"The inputs' batch sizes differ: {sizes}.")
+
+    def _samples(self, arrays: Sequence[Array]) -> int:
+        """The batch size of checked inputs, of which one at least has a free batch axis."""
+        batched = (array for tensor, array in zip(self.inputs, arrays, strict=True) if _is_batched(tensor))
+        return len(next(batched))
 
     def _names(self) -> list[str]:
         return [tensor.name for tensor in self.inputs]
@@ -182,11 +207,41 @@ def _match(kind: str, wanted: Sequence[Port | Tensor], given: Sequence[Port | Te
     return list(range(len(wanted)))
 
 
-def _fixed_batch(ports: Sequence[Port], tensors: Sequence[Tensor]) -> int | None:
-    """The one batch size that the artifact takes where the manifest allows any, or None."""
-    if not all(tensor.shape and tensor.shape[0] is None for tensor in tensors):
+def _fixed_batch(fed: Sequence[tuple[Port, Tensor]]) -> int | None:
+    """The one batch size that the artifact takes where the manifest allows any, or None. Raises EngineError."""
+    sizes = {port.shape[0] for port, tensor in fed if _is_batched(tensor) and port.shape} - {None}
+    if len(sizes) > 1:
+        raise EngineError(f"The artifact's inputs take batches of different sizes: {sorted(map(str, sizes))}.")
+    return next(iter(sizes), None)
+
+
+def _quantizer(port: Port, tensor: Tensor) -> "Quantizer | None":
+    """What makes a port's values of a public tensor's, or None when they are alike."""
+    if np.dtype(port.dtype) == np.dtype(tensor.dtype):
         return None
-    return ports[0].shape[0] if ports[0].shape else None
+    from edgeward_runtimes.quantized import Quantizer
+
+    return Quantizer(port, tensor)
+
+
+def _dequantizer(port: Port, tensor: Tensor) -> "Dequantizer | None":
+    """What makes a public tensor's values of a port's, or None when they are alike."""
+    if np.dtype(port.dtype) == np.dtype(tensor.dtype):
+        return None
+    from edgeward_runtimes.quantized import Dequantizer
+
+    return Dequantizer(port, tensor)
+
+
+def _is_batched(tensor: Tensor) -> bool:
+    """Whether the manifest leaves the size of the first axis open."""
+    return bool(tensor.shape) and tensor.shape[0] is None
+
+
+def _part(array: Array, start: int, batch: int, missing: int) -> Array:
+    """Samples from `start` on; the last is repeated for those that are missing."""
+    part = array[start : start + batch]
+    return np.concatenate([part, np.repeat(part[-1:], missing, axis=0)]) if missing else part
 
 
 def _check_target(target: object, tensor: Tensor, shape: tuple[int, ...]) -> None:

@@ -7,11 +7,14 @@ what was tested are handed in.
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from edgeward_runtimes.errors import EngineError, EngineMissingError, InputError
-from edgeward_runtimes.install.result import SelfTest
 from edgeward_runtimes.manifest import Manifest, Variant
 from edgeward_runtimes.model import Choice
+
+if TYPE_CHECKING:
+    from edgeward_runtimes.install.result import SelfTest
 
 MissingReason = Callable[[str], str | None]
 
@@ -22,7 +25,7 @@ def choose(
     *,
     variant: str | None = None,
     engine: str | None = None,
-    tested: SelfTest | None = None,
+    tested: "SelfTest | None" = None,
     threads: int | None = None,
     accelerators: tuple[str, ...] | None = None,
 ) -> Choice:
@@ -82,7 +85,7 @@ def _asked_for(manifest: Manifest, variant: str | None, engine: str | None) -> l
     return matching
 
 
-def _sound(name: str, candidates: list[Variant], tested: SelfTest | None) -> list[Variant]:
+def _sound(name: str, candidates: list[Variant], tested: "SelfTest | None") -> list[Variant]:
     """Those that passed the self-test, where there was one."""
     if tested is None:
         return candidates
@@ -94,7 +97,7 @@ def _sound(name: str, candidates: list[Variant], tested: SelfTest | None) -> lis
     return sound
 
 
-def _best(usable: list[Variant], tested: SelfTest | None) -> tuple[Variant, str]:
+def _best(usable: list[Variant], tested: "SelfTest | None") -> tuple[Variant, str]:
     if tested is not None:
         for each in usable:
             if each.id == tested.choice.id:

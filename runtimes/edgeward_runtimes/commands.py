@@ -11,13 +11,14 @@ from msgspec.structs import replace
 
 from edgeward_runtimes import engines
 from edgeward_runtimes.benchmark import measure
-from edgeward_runtimes.bundle import Bundle, Release
+from edgeward_runtimes.bundle import Bundle
 from edgeward_runtimes.golden import check
 from edgeward_runtimes.home import Home
 from edgeward_runtimes.install import result, selftest
 from edgeward_runtimes.install.result import Trial
 from edgeward_runtimes.install.slots import Slots
 from edgeward_runtimes.loading import open_release
+from edgeward_runtimes.release import Release
 
 ENGINES = ("litert", "onnxruntime", "openvino")
 _WORTH_MORE_THREADS = 0.9

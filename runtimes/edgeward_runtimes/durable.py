@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import tempfile
 from pathlib import Path
 
 
@@ -26,6 +25,8 @@ def make_folder(folder: Path) -> None:
 
 def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
     """Write `content` to `path` through a temporary file beside it, fsync, and rename over it."""
+    import tempfile  # 3 ms that opening a model must not pay for
+
     make_folder(path.parent)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:

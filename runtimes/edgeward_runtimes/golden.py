@@ -6,21 +6,24 @@ the device's self-test and `edgeward verify` all judge by it.
 Each output is compared and judged by itself: next to boxes of a thousand pixels a wrong probability would pass.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from edgeward_runtimes.errors import EdgewardError
 from edgeward_runtimes.manifest import Tolerance
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from edgeward_runtimes.model import Model
     from edgeward_runtimes.samples import GoldenSamples
 
-Arrays = Mapping[str, NDArray[Any]]
+Arrays = Mapping[str, "NDArray[Any]"]
 
 
 class Comparison(Struct, frozen=True):
@@ -78,7 +81,7 @@ def within(comparison: Comparison, tolerance: Tolerance) -> bool:
     return comparison.max_abs_error <= tolerance.max_abs_error and comparison.cosine >= tolerance.cosine
 
 
-def check(variant_id: str, model: "Model", golden: "GoldenSamples", tolerance: Mapping[str, Tolerance]) -> Check:
+def check(variant_id: str, model: Model, golden: GoldenSamples, tolerance: Mapping[str, Tolerance]) -> Check:
     """Run the golden samples through an opened variant and judge every output by its own tolerance."""
     try:
         actual = model.predict(golden.inputs)

@@ -2,22 +2,19 @@
 
 import os
 import re
-import threading
 import warnings
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeward_runtimes import engines
-from edgeward_runtimes.bundle import Bundle, Release
 from edgeward_runtimes.choosing import choose
-from edgeward_runtimes.engines import accelerators as accelerators_named
 from edgeward_runtimes.errors import ConfigError, EdgewardError, InputError
-from edgeward_runtimes.home import Home
-from edgeward_runtimes.install import result
-from edgeward_runtimes.install.result import SelfTest
-from edgeward_runtimes.install.slots import Slots
 from edgeward_runtimes.latency.recorder import Recorder
 from edgeward_runtimes.manifest import NAME_PATTERN, Manifest
 from edgeward_runtimes.model import Choice, Model
+from edgeward_runtimes.release import Release, in_use
+
+if TYPE_CHECKING:
+    from edgeward_runtimes.install.result import SelfTest
 
 _WATCH_INTERVAL_S = 0.5
 
@@ -54,8 +51,8 @@ def load(
     if is_bundle(source):
         if watch:
             raise InputError(f"watch=True follows an installed model; {source} is a file. Pass its name.")
-        return _load_bundle(Path(source), variant, engine, threads)
-    installed = _Installed(Home.default(), str(source), variant, engine, threads)
+        return _load_bundle(source, variant, engine, threads)
+    installed = _Installed(os.fspath(source), variant, engine, threads)
     model, folder = installed.open()
     if watch:
         _watch(model, installed, folder)
@@ -64,8 +61,8 @@ def load(
 
 def is_bundle(source: str | os.PathLike[str]) -> bool:
     """Whether `load` takes this for a bundle's path, and not for an installed model's name."""
-    path = Path(source)
-    return path.suffix == ".edge" or not re.search(NAME_PATTERN, str(source)) or path.is_file()
+    name = os.fspath(source)
+    return name.endswith(".edge") or not re.search(NAME_PATTERN, name) or os.path.isfile(name)
 
 
 def open_release(
@@ -78,12 +75,16 @@ def open_release(
     recorder: Recorder | None = None,
 ) -> Model:
     """Open a variant of an unpacked release; counts in private memory unless a recorder is given."""
-    choice = _choose(release.manifest, result.read(release.folder), variant, engine, threads, accelerators)
+    from edgeward_runtimes.install import result
+
+    choice = _choose(release.manifest, result.read(release.place("")), variant, engine, threads, accelerators)
     return _open(release, choice, recorder)
 
 
-def _load_bundle(path: Path, variant: str | None, engine: str | None, threads: int | None) -> Model:
-    bundle = Bundle.open(path)
+def _load_bundle(path: str | os.PathLike[str], variant: str | None, engine: str | None, threads: int | None) -> Model:
+    from edgeward_runtimes.bundle import Bundle
+
+    bundle = Bundle.open_sealed(path)
     choice = _choose(bundle.manifest, None, variant, engine, threads)
     # An engine has read or mapped its files once it is open, so the unpacked copy may go.
     with bundle.unpacked(bundle.manifest.variant(choice.id)) as release:
@@ -92,7 +93,7 @@ def _load_bundle(path: Path, variant: str | None, engine: str | None, threads: i
 
 def _choose(
     manifest: Manifest,
-    tested: SelfTest | None,
+    tested: "SelfTest | None",
     variant: str | None,
     engine: str | None,
     threads: int | None,
@@ -110,9 +111,8 @@ def _choose(
 
 
 def _open(release: Release, choice: Choice, recorder: Recorder | None = None) -> Model:
-    artifact = release.artifact(release.manifest.variant(choice.id))
     recorder = recorder or Recorder(release.manifest.name, "", folder=None)
-    model = Model.open(artifact, release, choice, recorder)
+    model = Model.open(release, choice, recorder)
     if model.placement.warning is not None:
         warnings.warn(model.placement.warning, RuntimeWarning, stacklevel=4)
     return model
@@ -121,15 +121,22 @@ def _open(release: Release, choice: Choice, recorder: Recorder | None = None) ->
 class _Installed:
     """An installed model as one caller asked for it: enough to open it again when its release changes."""
 
-    def __init__(self, home: Home, name: str, variant: str | None, engine: str | None, threads: int | None):
-        self.slots = Slots(home, name)
-        self._home = home
+    def __init__(self, name: str, variant: str | None, engine: str | None, threads: int | None):
+        from edgeward_runtimes import home
+
+        root, run = home.roots()
+        self._root, self._latency = root, f"{run}/{home.LATENCY}"
+        self._name = name
         self._variant, self._engine, self._threads = variant, engine, threads
 
-    def open(self) -> tuple[Model, Path]:
+    def current(self) -> str:
+        """The folder of the release in use. Raises NotInstalledError."""
+        return in_use(self._root, self._name)
+
+    def open(self) -> tuple[Model, str]:
         """The model, and the folder of the release that it is."""
-        folder = self.slots.current()
-        recorder = Recorder(self.slots.name, folder.name, self._home.latency)
+        folder = self.current()
+        recorder = Recorder(self._name, os.path.basename(folder), self._latency)
         try:
             release = Release.open(folder)
             model = open_release(
@@ -141,14 +148,16 @@ class _Installed:
             raise
 
 
-def _watch(model: Model, installed: _Installed, opened: Path) -> None:
+def _watch(model: Model, installed: _Installed, opened: str) -> None:
     """Follow `current` on a daemon thread until the model is closed; `opened` is the release that it is now."""
+    import threading
+
     stop = threading.Event()
 
-    def follow(seen: Path) -> None:
+    def follow(seen: str) -> None:
         while not stop.wait(_WATCH_INTERVAL_S):
             try:
-                if installed.slots.current() != seen:
+                if installed.current() != seen:
                     moved, seen = installed.open()
                     model.move_to(moved)
             except (EdgewardError, OSError):
@@ -161,7 +170,11 @@ def _watch(model: Model, installed: _Installed, opened: Path) -> None:
 
 def _accelerators_from_environment() -> tuple[str, ...] | None:
     value = os.environ.get("EDGEWARD_ACCELERATORS")
-    return accelerators_named.parse(value) if value else None
+    if not value:
+        return None
+    from edgeward_runtimes.engines import accelerators
+
+    return accelerators.parse(value)
 
 
 def _threads_from_environment() -> int | None:

@@ -20,8 +20,8 @@ Size = Annotated[int, Meta(ge=0, le=2**40)]
 NAME_PATTERN = r"\A[A-Za-z0-9_][A-Za-z0-9._-]{0,63}\Z"
 NAME_RULE = "up to 64 letters, digits, dots, dashes and underscores, beginning with none of .-"
 Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
-# null = not quantized; static = ranges from calibration data; dynamic = ranges found while running;
-# weights = only the weights are stored in fewer bits.
+# null = computed as stored, in floats; static = ranges from calibration data; dynamic = ranges found while running;
+# weights = only the weights are stored in fewer bits, half floats among them.
 Quantization = Literal["static", "dynamic", "weights"]
 
 
@@ -53,8 +53,16 @@ class Metric(_Frozen, frozen=True):
     samples: Size
 
 
+class Fallback(_Frozen, frozen=True):
+    """A precision that was asked for (`requested`) and ended at another artifact; `note` is one sentence that says why."""
+
+    requested: Name
+    note: str
+
+
 class Variant(_Frozen, frozen=True):
-    """One exported artifact. `metric` is the manifest's metric measured on this variant.
+    """One exported artifact: `id` and `precision` say what it is, `fallbacks` which requests ended at it instead of
+    what they asked for. `metric` is the manifest's metric measured on this variant.
 
     `latency_ms` is the median of one prediction of batch size 1 on the converting host; `ops` counts the
     operators by kind.
@@ -69,6 +77,7 @@ class Variant(_Frozen, frozen=True):
     quantization: Quantization | None = None
     latency_ms: float | None = None
     ops: dict[str, int] | None = None
+    fallbacks: tuple[Fallback, ...] = ()
 
 
 class Tolerance(_Frozen, frozen=True):
@@ -109,14 +118,42 @@ class Reference(_Frozen, frozen=True):
     outputs: dict[str, Statistics]
 
 
-class Preprocess(_Frozen, frozen=True):
-    """How a picture becomes the model's input: resize, then (value * scale - mean) / std per channel."""
+Side = Annotated[int, Meta(ge=1, le=2**14)]
 
-    resize: tuple[int, int] | None = None
+
+class Preprocess(_Frozen, frozen=True):
+    """How a picture becomes the model's input. These steps, in this order:
+
+    1. `upright`: turn it as its EXIF orientation says, which neither Keras nor torchvision does on its own.
+    2. `color`: to the channels that the input takes: 1 (gray, as Pillow computes it), 3, or 4 (with alpha). "gray"
+       makes all three gray.
+    3. `resize`: to (height, width), or the shorter edge to so many pixels and the other in proportion. None: to the
+       input's own height and width where both are fixed and nothing is cropped. `aspect` "crop" cuts the new shape out
+       of the middle before, "pad" surrounds the picture to it with `fill`, "stretch" distorts.
+       `resampling` is whose arithmetic to follow: "pillow" (so do torchvision with PIL pictures and
+       keras.utils.load_img), "tensorflow" (keras.layers.Resizing, tf.image.resize), "torch" (torchvision with float
+       tensors) or "torch_uint8" (torchvision.transforms.v2 with uint8 tensors). The second and third give fractions,
+       unless `rounded`, and skip pixels when they shrink, unless `antialias`; the others never do either.
+    4. `crop`: (height, width) from the middle. A smaller picture gets a black border; with "tensorflow" it is enlarged.
+    5. `color` "bgr": the channels in reverse.
+    6. (value * `scale` - `mean`) / `std` per channel, of values from 0 to 255.
+    7. `layout`, the batch axis, and the input's own dtype: rounded to it and held within it where it is an integer.
+    """
+
+    resize: tuple[Side, Side] | int | None = None  # not `| Side`: msgspec 0.22 crashes on that
     layout: Literal["NHWC", "NCHW"] = "NHWC"
     scale: float = 1.0
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    resampling: Literal["pillow", "tensorflow", "torch", "torch_uint8"] = "pillow"
+    antialias: bool = False
+    rounded: bool = False
+    aspect: Literal["stretch", "crop", "pad"] = "stretch"
+    fill: Annotated[int, Meta(ge=0, le=255)] = 0
+    crop: tuple[Side, Side] | None = None
+    color: Literal["rgb", "bgr", "gray"] = "rgb"
+    upright: bool = False
 
 
 class Provenance(_Frozen, frozen=True):

@@ -5,22 +5,28 @@ What a call uses is held in one `_Active`, taken once at its start, so a model t
 another release between two predictions without dropping either.
 """
 
-import threading
+import os
+from _thread import allocate_lock
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from time import perf_counter_ns
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 from msgspec import Struct
+from numpy import ndarray
 
 from edgeward_runtimes import engines
 from edgeward_runtimes.binding import Binding, Inputs, Outputs
-from edgeward_runtimes.bundle import Release
+from edgeward_runtimes.engines import StrPath
 from edgeward_runtimes.errors import EdgewardError, EngineError, InputError
 from edgeward_runtimes.latency.histogram import Histogram
 from edgeward_runtimes.latency.recorder import Recorder
 from edgeward_runtimes.manifest import Preprocess, Quantization, Tensor
+from edgeward_runtimes.release import Release
+
+if TYPE_CHECKING:
+    from edgeward_runtimes.classification import Classification
+    from edgeward_runtimes.pictures import Picture
 
 _CACHE = "cache"  # in a release's folder: what engines build for this very machine
 
@@ -80,29 +86,31 @@ class Model:
     def __init__(self, active: _Active) -> None:
         self._active = active
         self._on_close: Callable[[], None] | None = None
-        self._moving = threading.Lock()
+        self._moving = allocate_lock()
         self._is_closed = False
 
     @classmethod
-    def open(cls, artifact: Path, release: Release, choice: Choice, recorder: Recorder) -> "Model":
-        """Open an artifact of a release. Raises EngineMissingError or EngineError."""
+    def open(cls, release: Release, choice: Choice, recorder: Recorder) -> "Model":
+        """Open a variant of a release. Raises EngineMissingError or EngineError."""
         manifest = release.manifest
-        options = engines.Options(choice.threads, choice.accelerators, release.folder / _CACHE)
+        artifact = release.place(manifest.variant(choice.id).files[0].path)
+        options = engines.Options(choice.threads, choice.accelerators, release.place(_CACHE))
         binding = bind(artifact, choice.engine, manifest.inputs, manifest.outputs, options)
         return cls(_Active(binding, recorder, release, choice))
 
     @classmethod
     def of(
         cls,
-        artifact: Path,
+        artifact: StrPath,
         engine: str,
         inputs: tuple[Tensor, ...],
         outputs: tuple[Tensor, ...],
         threads: int | None = None,
     ) -> "Model":
         """Open an artifact that is in no bundle yet, as the converter does; it counts in private memory."""
-        choice = Choice(artifact.stem, engine, "", None, "opened as a file", threads)
-        recorder = Recorder(artifact.stem, "", folder=None)
+        name, _ = os.path.splitext(os.path.basename(artifact))
+        choice = Choice(name, engine, "", None, "opened as a file", threads)
+        recorder = Recorder(name, "", folder=None)
         return cls(_Active(bind(artifact, engine, inputs, outputs, engines.Options(threads)), recorder, None, choice))
 
     @property
@@ -177,7 +185,10 @@ class Model:
         except IndexError:  # all are predicting on other threads
             binding = active.first.another()
         try:
-            answer = binding.run(x, out)
+            if out is None and type(x) is ndarray and x.shape == binding.shape and x.dtype == binding.dtype:
+                answer: Outputs = binding.direct(x)
+            else:
+                answer = binding.run(x, out)
         except InputError:
             active.give_back(binding)
             raise
@@ -187,25 +198,53 @@ class Model:
         active.count(perf_counter_ns() - start)
         return answer
 
+    @overload
+    def classify(self, image: "Picture", *, top: int = 5) -> "list[Classification]": ...
+    @overload
+    def classify(self, image: list[Any] | tuple[Any, ...], *, top: int = 5) -> "list[list[Classification]]": ...
+    def classify(self, image: Any, *, top: int = 5) -> Any:
+        """Say what a picture shows, prepared as the bundle's `preprocess` says (see `Preprocess` for the steps).
+
+        Args:
+            image: A path, a PIL image, or uint8 pixels (height, width) or (height, width, channels); or a list or tuple
+                of those, or pixels (n, height, width, channels), for one prediction of the batch.
+            top: How many classes to give at most.
+
+        Returns:
+            The best classes, best first; for a batch a list of them per picture. A score is the output's own value.
+
+        Raises:
+            InputError: When it is no picture, or the model no classifier of pictures.
+            EdgewardError: When a file is to be read, or resized as Pillow does, and Pillow is not installed.
+            EngineError: As `predict`.
+        """
+        from edgeward_runtimes.classification import classify  # for those who classify
+
+        return classify(Model(self._active), image, top)  # one release from beginning to end
+
     async def predict_async(self, x: Inputs) -> Outputs:
         """Await `predict` on a thread of the event loop's pool."""
         import asyncio  # 20 ms that a plain predict must not pay for
 
         return await asyncio.to_thread(self.predict, x)
 
-    def stream(self, batches: Iterable[Inputs], *, depth: int = 2) -> Iterator[Outputs]:
-        """Predict each of `batches`, in order, fetching up to `depth` of them ahead on a second thread."""
-        from concurrent.futures import ThreadPoolExecutor
+    def stream(self, batches: Iterable[Inputs], *, depth: int = 4) -> Iterator[Outputs]:
+        """Predict each of `batches`, in order, on threads of its own while the caller does something else.
 
-        iterator = iter(batches)
-        with ThreadPoolExecutor(1, thread_name_prefix="edgeward-stream") as fetcher:
-            ahead = [fetcher.submit(next, iterator, _END) for _ in range(max(1, depth))]
-            while True:
-                batch = ahead.pop(0).result()
-                if batch is _END:
-                    return
-                ahead.append(fetcher.submit(next, iterator, _END))
-                yield self.predict(batch)
+        Args:
+            batches: What `predict` takes, each in memory of its own; fetched on one thread.
+            depth: How many to fetch ahead of the caller at most; their predictions may be done ahead, too.
+
+        Returns:
+            What `predict` returns, batch by batch. What `batches` or a prediction raises comes in its place, and is
+            the end. A stream that is abandoned (`break`, `close`) fetches one batch more at most.
+
+        A variant that runs on one thread of the CPU is run on two batches at a time, each by a session of its own.
+        """
+        from edgeward_runtimes.streaming import stream  # threads, which a plain predict must not pay for
+
+        has_one_core = self.variant.threads == 1 and self.placement.runs_on == ("cpu",)
+        return stream(self.predict, batches, depth, predictors=2 if has_one_core else 1)
 
     def move_to(self, other: "Model") -> None:
         """Take over another model's release for all predictions that start from now on.
@@ -243,25 +282,17 @@ class Model:
         return f"<Model {self.variant.id}: {self.variant.reason}>"
 
 
-_END: Any = object()
-
-
 def _refuse() -> Binding:
     raise EngineError("The model is closed. Load it again to predict.")
 
 
 def bind(
-    artifact: Path, engine: str, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], options: engines.Options
+    artifact: StrPath, engine: str, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], options: engines.Options
 ) -> Binding:
     """Open an artifact with its engine behind the manifest's tensors. Raises EngineError."""
     try:
-        session = engines.get(engine).open(artifact, options)
-        if not isinstance(session, engines.Session):
-            raise EngineError(
-                f"{engine} gives no session as edgeward_runtimes.engines.Session says. Upgrade its package."
-            )
-        return Binding(session, inputs, outputs)
+        return Binding(engines.open_session(engine, artifact, options), inputs, outputs)
     except EdgewardError:
         raise
     except Exception as error:  # whatever an engine's loader throws, natively or not
-        raise EngineError(f"{engine} cannot open {artifact.name}: {error}") from error
+        raise EngineError(f"{engine} cannot open {os.path.basename(artifact)}: {error}") from error

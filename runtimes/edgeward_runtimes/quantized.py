@@ -1,26 +1,29 @@
-"""Floats in and out of an artifact whose tensors are integers: real = (stored - zero_point) * scale.
+"""Between public tensors and an artifact's where their dtypes differ.
 
-One vectorized pass over memory that is made once for a shape. Rounds half to even and saturates, as the LiteRT
-quantization specification says; NaN has no integer and becomes the lowest one.
+Floats in and out of integers: real = (stored - zero_point) * scale. One vectorized pass over memory that is made once
+for a shape. Rounds half to even and saturates, as the LiteRT quantization specification says; NaN has no integer and
+becomes the lowest one.
+
+Integers into narrower ones, as exporters make them of int64: what does not fit is an InputError and never another
+number.
 """
 
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgeward_runtimes.engines import Port
+from edgeward_runtimes.engines import Array, Port
+from edgeward_runtimes.errors import InputError
 from edgeward_runtimes.manifest import Tensor
-
-Array = NDArray[Any]
 
 
 class Quantizer:
     """From a public tensor's values to one port's dtype."""
 
     def __init__(self, port: Port, tensor: Tensor) -> None:
-        self._dtype = np.dtype(port.dtype)
+        self._name, self._dtype = tensor.name, np.dtype(port.dtype)
         self._is_quantized = _is_quantized(port, tensor)
+        self._limits = _limits(np.dtype(tensor.dtype), self._dtype)
         if self._is_quantized:
             limits = np.iinfo(port.dtype)
             self._lowest, self._highest = np.float32(limits.min), np.float32(limits.max)
@@ -28,16 +31,13 @@ class Quantizer:
         self._real = np.empty(0, np.float32)
         self._stored = np.empty(0, self._dtype)
 
-    @classmethod
-    def of(cls, port: Port, tensor: Tensor) -> "Quantizer | None":
-        """The quantizer that a port needs for a public tensor, or None when they are alike."""
-        return None if np.dtype(port.dtype) == np.dtype(tensor.dtype) else cls(port, tensor)
-
     def __call__(self, array: Array) -> Array:
-        """Give the array as the port has it; good until the next call."""
+        """Give the array as the port has it; good until the next call. Raises InputError for integers beyond it."""
         if array.shape != self._stored.shape:
             self._real, self._stored = np.empty(array.shape, np.float32), np.empty(array.shape, self._dtype)
         if not self._is_quantized:
+            if self._limits is not None:
+                self._check(array, *self._limits)
             np.copyto(self._stored, array, casting="unsafe")
             return self._stored
         real = self._real
@@ -48,6 +48,14 @@ class Quantizer:
         np.copyto(self._stored, real, casting="unsafe")
         return self._stored
 
+    def _check(self, array: Array, lowest: int, highest: int) -> None:
+        least, most = int(array.min()), int(array.max())
+        if least < lowest or most > highest:
+            raise InputError(
+                f"Input {self._name!r} holds values from {least} to {most}, but this variant takes {self._dtype.name}: "
+                f"{lowest} to {highest}. Check the values, or load another variant."
+            )
+
 
 class Dequantizer:
     """From one port's values to a public tensor's dtype."""
@@ -56,11 +64,6 @@ class Dequantizer:
         self._dtype = np.dtype(tensor.dtype)
         self._is_quantized = _is_quantized(port, tensor)
         self._scale, self._zero_point = np.float32(port.scale or 1.0), np.float32(port.zero_point)
-
-    @classmethod
-    def of(cls, port: Port, tensor: Tensor) -> "Dequantizer | None":
-        """The dequantizer that a port needs for a public tensor, or None when they are alike."""
-        return None if np.dtype(port.dtype) == np.dtype(tensor.dtype) else cls(port, tensor)
 
     def __call__(self, array: Array, out: Array | None = None) -> Array:
         """Give the array's real values, in `out` where one is given."""
@@ -76,3 +79,11 @@ class Dequantizer:
 def _is_quantized(port: Port, tensor: Tensor) -> bool:
     """Whether the port's integers stand for the public tensor's floats."""
     return port.scale is not None and np.dtype(tensor.dtype).kind == "f" and np.dtype(port.dtype).kind in "iu"
+
+
+def _limits(given: "np.dtype[Any]", taken: "np.dtype[Any]") -> tuple[int, int] | None:
+    """The least and most that integers of one dtype may be as another; None where every value fits."""
+    if given.kind not in "iu" or taken.kind not in "iu" or np.can_cast(given, taken):
+        return None
+    limits = np.iinfo(taken)
+    return int(limits.min), int(limits.max)

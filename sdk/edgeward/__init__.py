@@ -25,7 +25,9 @@ if TYPE_CHECKING:
         InstallError,
         MonitorError,
     )
+    from edgeward_runtimes.classification import Classification
     from edgeward_runtimes.loading import load
+    from edgeward_runtimes.manifest import Preprocess
     from edgeward_runtimes.model import Model
 
 _HOME_OF = {
@@ -33,7 +35,9 @@ _HOME_OF = {
     "flash": "edgeward.workflow",
     "load": "edgeward_runtimes.loading",
     "Bundle": "edgeward_runtimes.bundle",
+    "Classification": "edgeward_runtimes.classification",
     "Model": "edgeward_runtimes.model",
+    "Preprocess": "edgeward_runtimes.manifest",
     "BundleError": "edgeward_runtimes.errors",
     "ConfigError": "edgeward_runtimes.errors",
     "ConversionError": "edgeward_runtimes.errors",
@@ -48,6 +52,7 @@ _HOME_OF = {
 __all__ = [
     "Bundle",
     "BundleError",
+    "Classification",
     "ConfigError",
     "ConversionError",
     "DeviceError",
@@ -57,6 +62,7 @@ __all__ = [
     "InstallError",
     "Model",
     "MonitorError",
+    "Preprocess",
     "convert",
     "flash",
     "load",

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from PIL import Image
 
 import edgeward
+from edgeward_runtimes import bundle as bundles
+from edgeward_runtimes.bundle import Bundle
 
 Array = NDArray[Any]
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -44,6 +47,16 @@ def resnet8(folder: Path) -> Path:
     return (
         edgeward.convert(source, name="resnet8", calibration=pictures, max_drop=0.1).save(folder / "resnet8.edge").path
     )
+
+
+def alone(bundle: Path, engine: str, path: Path) -> Path:
+    """The bundle again, with one engine's variants alone: what a fleet of one kind of board would be sent."""
+    opened = Bundle.open(bundle)
+    manifest, golden = opened.manifest, opened.manifest.golden
+    variants = tuple(variant for variant in manifest.variants if variant.engine == engine)
+    tolerance = {variant.id: golden.tolerance[variant.id] for variant in variants}
+    kept = replace(manifest, variants=variants, golden=replace(golden, tolerance=tolerance))
+    return bundles.write(path, kept, {file.path: opened.read(file.path) for file in kept.files()}).path
 
 
 def cifar10(name: str = "cifar10_test.npz") -> Array:

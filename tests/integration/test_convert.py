@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -88,12 +89,12 @@ def test_a_missing_tensorflow_is_a_missing_module_and_no_failed_conversion(tmp_p
     assert caught.value.name == "tensorflow"
 
 
-def _crashing_quantizer(engine, float_artifact, artifact, calibration):
+def _crashing_quantizer(engine, *arguments):
     if engine == "litert":
         ctypes.string_at(0)
     if engine == "openvino":
         _needs_a_package()
-    return _quantize(engine, float_artifact, artifact, calibration)
+    return _quantize(engine, *arguments)
 
 
 _quantize = quantizers.quantize
@@ -111,6 +112,29 @@ def test_a_quantizer_that_crashes_or_is_missing_costs_its_own_variant_alone(digi
     assert [variant.id for variant in conversion.bundle.manifest.variants] == wanted[2:]
 
 
+def _crashing_when_static(engine, rung, *arguments):
+    if rung.way == "static":
+        ctypes.string_at(0)
+    return _quantize(engine, rung, *arguments)
+
+
+def test_where_only_static_int8_crashes_dynamic_int8_stands_in_and_says_so(digits: Path, monkeypatch) -> None:
+    monkeypatch.setattr(quantizers, "quantize", _crashing_when_static)
+    calibration, evaluation = digits / "calibration.npz", digits / "evaluation.npz"
+    wanted = ["litert-int8", "litert-int8_dynamic"]
+    conversion = convert(
+        digits / "digits.keras", variants=wanted, calibration=calibration, evaluation=evaluation, max_drop=0.02
+    )
+    (variant,) = conversion.bundle.manifest.variants
+    assert (variant.id, variant.precision, variant.quantization) == ("litert-int8", "int8", "dynamic")
+    crash = "static int8: a native crash (SIGSEGV) in the worker process; it last said: Fatal Python error"
+    assert [each.requested for each in variant.fallbacks] == ["int8", "int8_dynamic"]
+    assert variant.fallbacks[0].note.startswith(crash)
+    assert "in its place dynamic int8, whose accuracy d" in variant.fallbacks[0].note
+    assert variant.fallbacks[1].note == "the same artifact as litert-int8"
+    assert [outcome.fallback for outcome in conversion.report.variants] == list(variant.fallbacks)
+
+
 def test_without_calibration_int8_is_dynamic_and_the_manifest_says_so(digits: Path) -> None:
     with np.load(digits / "evaluation.npz") as split:
         evaluation = (split["x"], split["y"])
@@ -119,6 +143,9 @@ def test_without_calibration_int8_is_dynamic_and_the_manifest_says_so(digits: Pa
     assert kinds["litert-int8"] == "dynamic"
     assert kinds["onnxruntime-int8"] == "dynamic"
     assert kinds["openvino-int8"] == "weights"
+    notes = {variant.id: [each.note for each in variant.fallbacks] for variant in bundle.manifest.variants}
+    assert notes["litert-int8"] == []
+    assert notes["openvino-int8"][0].startswith("dynamic int8: OpenVINO quantizes no activations while running; in its")
     assert kinds["litert-fp32"] is None
 
 
@@ -136,17 +163,42 @@ def test_the_digits_bundle_predicts_the_same_on_every_engine(digits: Path) -> No
                 model.predict(x[:, :4])
 
 
-def test_when_every_variant_drops_too_far_nothing_is_converted(digits: Path) -> None:
+def test_static_int8_that_drops_too_far_falls_to_dynamic_and_both_figures_are_named(digits: Path) -> None:
     with np.load(digits / "calibration.npz") as arrays:
-        far_too_dark = arrays["x"] * 0.01  # so int8 cuts every real activation short
-    said = r"No variant of digits can be shipped\. litert-int8: its accuracy drops by 0\.\d+ \(allowed 0\.1000\)\.$"
+        far_too_dark = arrays["x"] * 0.01  # so static int8 cuts every real activation short
+    conversion = convert(
+        digits / "digits.keras",
+        variants=["litert-int8"],
+        calibration=far_too_dark,
+        evaluation=digits / "evaluation.npz",
+        max_drop=0.1,
+    )
+    (outcome,) = conversion.report.variants
+    assert (outcome.id, outcome.quantization, outcome.kept) == ("litert-int8", "dynamic", True)
+    assert outcome.fallback is not None
+    falls = (
+        r"static int8: its accuracy drops by 0\.\d+ \(allowed 0\.1000\); in its place dynamic int8, whose accuracy d"
+    )
+    assert re.match(falls, outcome.fallback.note)
+
+
+def test_when_every_rung_drops_too_far_nothing_is_converted(digits: Path) -> None:
+    with np.load(digits / "calibration.npz") as arrays:
+        x = arrays["x"][:64]
+    with edgeward.load(digits / "digits.edge", variant="onnxruntime-fp32") as model:
+        exactly = model.predict(x)  # which no integers give
+    said = (
+        r"No variant of digits can be shipped\. litert-int8: static int8: its mse drops by \S+ \(allowed 0\.0000\); "
+        r"dynamic int8: its mse drops by .*; int8 of the weights alone: its mse drops by [^;]*\.$"
+    )
     with pytest.raises(ConversionError, match=said):
         convert(
             digits / "digits.keras",
             variants=["litert-int8"],
-            calibration=far_too_dark,
-            evaluation=digits / "evaluation.npz",
-            max_drop=0.1,
+            calibration=x,
+            evaluation=(x, exactly),
+            metric="mse",
+            max_drop=0,
         )
 
 
@@ -195,8 +247,8 @@ def test_wrong_data_and_options_are_named(digits: Path, tmp_path: Path) -> None:
     source = digits / "digits.keras"
     with pytest.raises(SourceError, match="does not exist"):
         convert(tmp_path / "nowhere.keras")
-    with pytest.raises(ConfigError, match="There is no variant 'litert-int4'"):
-        convert(source, variants=["litert-int4"])
+    with pytest.raises(ConfigError, match="There is no variant 'litert-int3'"):
+        convert(source, variants=["litert-int3"])
     with pytest.raises(ConfigError, match="There is no metric 'f7'"):
         convert(source, metric="f7")
     with pytest.raises(ConfigError, match="There is no target 'toaster'"):

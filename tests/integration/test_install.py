@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 import edgeward
-from edgeward_runtimes.bundle import Release
 from edgeward_runtimes.errors import DigestError, InstallError, NotInstalledError, SelfTestError
 from edgeward_runtimes.home import Home
 from edgeward_runtimes.install import installer
 from edgeward_runtimes.install.installer import install, rollback
 from edgeward_runtimes.install.journal import Entry
 from edgeward_runtimes.install.slots import Slots
+from edgeward_runtimes.release import Release
 
 Make = Callable[..., Path]
 X = np.array([[1.0, 2.0]], np.float32)

@@ -1,5 +1,6 @@
 """Bundles: damage and tampering of every kind is refused by name, and leaves nothing behind."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -77,13 +78,14 @@ def test_a_tampered_byte_anywhere_is_refused(good: Path, tmp_path_factory, data:
         Bundle.open(path)
 
 
-def test_every_single_byte_matters(good: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("opened", [Bundle.open, Bundle.open_sealed])
+def test_every_single_byte_matters(good: Path, tmp_path: Path, opened: Callable[[Path], Bundle]) -> None:
     content = good.read_bytes()
     path = tmp_path / "tampered.edge"
     for place in range(len(content)):
         path.write_bytes(content[:place] + bytes([content[place] ^ 0x01]) + content[place + 1 :])
         with pytest.raises(errors.BundleError):
-            Bundle.open(path)
+            opened(path)
 
 
 @given(st.data())
@@ -120,6 +122,14 @@ def _drop_manifest(members: dict[str, bytes]) -> None:
     del members["manifest.json"]
 
 
+def _with_a_folder_within(members: dict[str, bytes]) -> None:
+    members["variants/./litert-fp32.tflite"] = b"?"
+
+
+def _named_with_nothing_between(members: dict[str, bytes]) -> None:
+    members["variants//evil"] = b"?"
+
+
 def _from_the_future(manifest: dict) -> None:
     manifest["schema"] = 2
 
@@ -152,6 +162,8 @@ def _golden_of_another(manifest: dict) -> None:
         (lambda members: members.update({"/etc/evil": b"?"}), errors.UnsafePathError, "evil"),
         (lambda members: members.update({"a\\..\\evil": b"?"}), errors.UnsafePathError, "evil"),
         (lambda members: members.update({"golden.npz/evil": b"?"}), errors.UnsafePathError, "evil"),
+        (_with_a_folder_within, errors.UnsafePathError, "litert-fp32"),
+        (_named_with_nothing_between, errors.UnsafePathError, "evil"),
         (_edit_manifest(_without_files), errors.SchemaError, "length >= 1"),
         (_edit_manifest(_named_with_a_line_break), errors.SchemaError, "matching regex"),
         (_edit_manifest(_from_the_future), errors.SchemaError, "schema 2"),
@@ -163,10 +175,38 @@ def _golden_of_another(manifest: dict) -> None:
 )
 def test_each_kind_of_bad_bundle_has_its_own_error(good, tmp_path, rewrite, error, message) -> None:
     path = _rewritten(good, tmp_path / "bad.edge", rewrite)
-    with pytest.raises(error, match=message) as caught:
+    for opened in (Bundle.open, _opened_and_read):
+        with pytest.raises(error, match=message) as caught:
+            opened(path)
+        assert type(caught.value) is error
+        assert list(tmp_path.iterdir()) == [path]
+
+
+def _opened_and_read(path: Path) -> None:
+    """What `load` does, with every member."""
+    opened = Bundle.open_sealed(path)
+    for file in opened.manifest.files():
+        opened.read(file.path)
+
+
+@pytest.mark.parametrize("character", ["\0", "\r", "é"])
+def test_a_name_that_zip_tools_take_in_different_ways_is_refused(good: Path, tmp_path: Path, character: str) -> None:
+    path = _rewritten(good, tmp_path / "bad.edge", lambda members: members.update({"extraXX.txt": b"?"}))
+    encoded = f"extra{character}".encode().ljust(7, b"X")
+    content = path.read_bytes()[:-64].replace(b"extraXX", encoded)
+    path.write_bytes(content + hashlib.sha256(content).hexdigest().encode())
+    with pytest.raises(errors.BundleError):
         Bundle.open(path)
-    assert type(caught.value) is error
-    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_member_of_another_size_than_declared_is_refused_before_any_is_read(good: Path, tmp_path: Path) -> None:
+    longer, shorter = tmp_path / "longer.edge", tmp_path / "shorter.edge"
+    _rewritten(good, longer, _lengthen_variant)
+    _rewritten(good, shorter, lambda members: members.update({"golden.npz": members["golden.npz"][:-1]}))
+    with pytest.raises(errors.OversizeError, match=r"litert-fp32\.tflite"):
+        Bundle.open_sealed(longer)
+    with pytest.raises(errors.DigestError, match=r"golden\.npz"):
+        Bundle.open_sealed(shorter)
 
 
 def test_a_zip_bomb_is_not_inflated(good: Path, tmp_path: Path) -> None:
@@ -194,22 +234,21 @@ def test_a_sealed_bundle_of_damaged_members_is_a_bundle_error(
         content[place] ^= data.draw(st.integers(1, 255))
     path = tmp_path_factory.getbasetemp() / "resealed.edge"
     path.write_bytes(bytes(content) + hashlib.sha256(content).hexdigest().encode())
-    try:
-        opened = Bundle.open(path)
-        opened.golden()
-    except errors.BundleError:
-        pass
+    with contextlib.suppress(errors.BundleError):
+        Bundle.open(path).golden()
+    with contextlib.suppress(errors.BundleError):
+        _opened_and_read(path)
 
 
 def test_a_file_cut_while_it_is_read_is_truncated(tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "shrinking.edge"
     write_bundle(path, artifacts={"litert-fp32": np.random.default_rng(0).bytes(100_000)})
     monkeypatch.setattr(bundles, "_CHUNK", 1024)
-    real, cut = hashlib.sha256, []
+    cut = []
 
     class Cutting:
-        def __init__(self) -> None:
-            self.digest = real()
+        def __init__(self, size_bytes: int) -> None:
+            self.digest = hashlib.sha256()
 
         def update(self, chunk: bytes) -> None:
             self.digest.update(chunk)
@@ -220,15 +259,13 @@ def test_a_file_cut_while_it_is_read_is_truncated(tmp_path: Path, monkeypatch) -
         def hexdigest(self) -> str:
             return self.digest.hexdigest()
 
-    monkeypatch.setattr(bundles.hashlib, "sha256", Cutting)
+    monkeypatch.setattr(bundles.digests, "sha256", Cutting)
     with pytest.raises(errors.TruncatedBundleError, match="was cut while it was read"):
         Bundle.open(path)
 
 
 def test_no_room_to_unpack_is_a_bundle_error(good: Path, monkeypatch) -> None:
-    import tempfile
-
-    monkeypatch.setattr(tempfile, "tempdir", "/nowhere/at/all")
+    monkeypatch.setenv("TMPDIR", "/nowhere/at/all")
     with pytest.raises(errors.BundleError, match=r"cannot be unpacked: .* set TMPDIR"), Bundle.open(good).unpacked():
         pass
 

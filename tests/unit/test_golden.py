@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from edgeward_runtimes.bundle import GoldenSamples
 from edgeward_runtimes.golden import check, compare, cosine, within, worst
 from edgeward_runtimes.manifest import Tolerance
+from edgeward_runtimes.samples import GoldenSamples
 
 REFERENCE = {"y": np.array([[0.1, 0.9], [0.8, 0.2]], np.float32)}
 

@@ -1,7 +1,10 @@
 """`load` and `predict` above any engine: inputs, batches, quantized I/O, counting, threads. Uses a plug-in engine."""
 
 import asyncio
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -167,6 +170,89 @@ def test_a_stream_passes_on_what_its_source_raises(multiply_bundle: Make) -> Non
         np.testing.assert_array_equal(next(stream), X * 2)
         with pytest.raises(OSError, match="unplugged"):
             next(stream)
+
+
+def test_a_stream_raises_in_its_place_what_a_prediction_raises(multiply_bundle: Make) -> None:
+    with edgeward.load(multiply_bundle()) as model:
+        stream = model.stream([X, X + 1, X[0], X])
+        np.testing.assert_array_equal(next(stream), X * 2)
+        np.testing.assert_array_equal(next(stream), (X + 1) * 2)
+        with pytest.raises(edgeward.InputError, match=r"x\[None\]"):
+            next(stream)
+        with pytest.raises(StopIteration):
+            next(stream)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 5])
+def test_a_stream_fetches_no_more_ahead_than_asked_and_nothing_before_it_is_asked(
+    multiply_bundle: Make, depth: int
+) -> None:
+    fetched = []
+
+    def camera():
+        for number in range(20):
+            fetched.append(number)
+            yield X + number
+
+    with edgeward.load(multiply_bundle()) as model:
+        stream = model.stream(camera(), depth=depth)
+        assert fetched == []
+        for taken in range(1, 21):
+            next(stream)
+            expected = min(taken + depth, 20)
+            wait_for(lambda at=expected: len(fetched) >= at, "the batches ahead")
+            time.sleep(0.01)
+            assert len(fetched) <= taken + depth
+        assert list(stream) == []
+
+
+@pytest.mark.parametrize(("threads", "together"), [(1, 2), (2, 1)])
+def test_a_stream_predicts_two_at_a_time_where_one_takes_one_core(
+    multiply_bundle: Make, threads: int, together: int
+) -> None:
+    with edgeward.load(multiply_bundle(sleep_s=0.1), threads=threads) as model:
+        stream = model.stream([X] * 8)
+        start = time.monotonic()
+        assert len(list(stream)) == 8
+        took_s = time.monotonic() - start
+        assert 0.1 * 8 / together <= took_s
+        assert took_s < 0.1 * 8 or together == 1
+        assert model.latency.predictions == 8
+
+
+def test_a_stream_whose_source_blocks_for_ever_can_be_abandoned(multiply_bundle: Make) -> None:
+    given, never = threading.Event(), threading.Event()
+
+    def camera():
+        yield X
+        given.set()
+        never.wait()
+        yield X
+
+    with edgeward.load(multiply_bundle(), threads=1) as model:
+        stream = model.stream(camera())
+        np.testing.assert_array_equal(next(stream), X * 2)
+        given.wait()
+        stream.close()  # would hang if it waited for the source
+        assert not [each for each in threading.enumerate() if each.name == "edgeward-stream-predict"]
+        assert model.latency.predictions == 1
+    never.set()
+
+
+@pytest.mark.parametrize("ending", ["", "stream.close()", "del stream", "raise SystemExit(0)"])
+def test_a_process_ends_with_a_stream_under_way(multiply_bundle: Make, ending: str) -> None:
+    script = f"""
+import time, numpy, edgeward
+def camera():
+    while True:
+        yield numpy.ones((1, 2), numpy.float32)
+model = edgeward.load({str(multiply_bundle(sleep_s=0.01))!r}, threads=1)
+stream = model.stream(camera())
+next(stream)
+{ending}
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_predict_can_be_awaited(multiply_bundle: Make) -> None:

@@ -364,6 +364,34 @@ def test_out_may_lie_in_the_inputs_own_memory(subjects: list[Subject]) -> None:
                 subject.check(out, samples)
 
 
+def _artifact(path: Path, variant: str, folder: Path) -> Path:
+    release = Bundle.open(path).unpack(folder)
+    return release.artifact(release.manifest.variant(variant))
+
+
+@pytest.mark.parametrize("is_native", [True, False])
+def test_litert_answers_by_its_public_methods_as_by_its_native_ones(
+    paths: dict[str, Path], tmp_path: Path, monkeypatch, is_native: bool
+) -> None:
+    from edgeward_runtimes.engines import litert
+
+    if not is_native:
+        monkeypatch.setattr(litert, "_NATIVE", (*litert._NATIVE, "NotInThisVersion"))
+    interpreter = litert.Interpreter(str(_artifact(paths["digits"], "litert-fp32", tmp_path)))
+    assert (litert._Calls(interpreter).invoke == interpreter.invoke) is not is_native
+    for name, variant in SUBJECTS:
+        if not variant.startswith("litert"):
+            continue
+        subject = Subject(paths[name], variant)
+        with subject.model, subject.counting():
+            for samples in ([0], [1], list(range(5)), list(range(5)), [2], list(range(4))):
+                x = subject.inputs(samples)
+                subject.check(subject.predict(subject.asked(x)), samples)
+                out = {each: np.zeros_like(array[samples]) for each, array in subject.golden.outputs.items()}
+                subject.fill(subject.asked(x), out)
+                subject.check(out, samples)
+
+
 @pytest.mark.parametrize("size", [1, 3, 4, 5, 8, 63, 256])
 def test_a_batch_of_any_size_is_answered(subjects: list[Subject], size: int) -> None:
     samples = [place % 16 for place in range(size)]

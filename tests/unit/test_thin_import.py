@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from edgeward_runtimes.home import Home
+from edgeward_runtimes.install import installer
+
 HEAVY = ("tensorflow", "keras", "torch", "onnxruntime", "openvino", "ai_edge_litert", "tflite_runtime", "onnx", "nncf")
 OPTIONAL = ("paho", "psutil", "google.protobuf", "typer", "rich", "fastapi", "nicegui", "sqlalchemy", "matplotlib")
 
@@ -32,15 +35,25 @@ def test_the_device_package_needs_numpy_and_msgspec_alone() -> None:
     assert _loaded(imported, (*HEAVY, *OPTIONAL)) == set()
 
 
-def test_a_first_prediction_pays_for_nothing_that_it_does_not_need(digits: Path) -> None:
+# Of the standard library and of ours: each costs a first prediction a millisecond or more, or a megabyte.
+SLOW = ("asyncio", "concurrent.futures", "importlib.metadata", "email", "ssl", "hashlib", "_hashlib", "json")
+SLOW_FILES = ("zipfile", "tempfile", "shutil", "pathlib", "random", "bz2", "lzma", "threading", "numpy.typing")
+
+
+@pytest.mark.parametrize("source", ["bundle", "installed"])
+def test_a_first_prediction_pays_for_nothing_that_it_does_not_need(digits: Path, home: Home, source: str) -> None:
+    path = digits / "digits.edge"
+    if source == "installed":
+        installer.install(home, path)
+    named = "digits" if source == "installed" else str(path)
     imported = _imported_by(
-        f"import edgeward, numpy; edgeward.load({str(digits / 'digits.edge')!r}, variant='litert-fp32')"
+        f"import edgeward, numpy; edgeward.load({named!r}, variant='litert-fp32')"
         ".predict(numpy.zeros((1, 8, 8, 1), numpy.float32))"
     )
     assert "ai_edge_litert.interpreter" in imported
     others = ("onnxruntime", "openvino", "tensorflow", "keras", "torch", *OPTIONAL)
-    slow = ("asyncio", "concurrent.futures", "importlib.metadata", "email", "ssl")
-    assert _loaded(imported, (*others, *slow)) == set()
+    engine_alone = _imported_by("import numpy, ai_edge_litert.interpreter")
+    assert _loaded(imported - engine_alone, (*others, *SLOW, *SLOW_FILES)) == set()
 
 
 def test_every_public_name_can_be_had() -> None:
@@ -51,3 +64,11 @@ def test_every_public_name_can_be_had() -> None:
     assert set(dir(edgeward)) == set(edgeward.__all__)
     with pytest.raises(AttributeError, match="no attribute 'covnert'"):
         edgeward.covnert  # noqa: B018
+
+
+def test_openvino_reports_to_nobody() -> None:
+    code = (
+        "import sys, threading, edgeward_runtimes.engines.openvino; "
+        "assert sys.modules['openvino_telemetry'] is None; assert threading.active_count() == 1"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -34,10 +34,11 @@ def from_torch(source: Source, artifact: Path) -> list[Path]:
 
 
 def from_onnx(source: Source, artifact: Path) -> list[Path]:
-    """Convert by onnx2tf, layouts kept."""
-    from edgeward_converters.exporters import onnx2tf
+    """Convert by onnx2tf, loops written out and layouts kept."""
+    from edgeward_converters.exporters import onnx2tf, onnx_loops
 
-    return onnx2tf.export(source.canonical, artifact, source.inputs, source.outputs)
+    model = onnx_loops.unrolled(source.canonical, artifact.parent)
+    return onnx2tf.export(model, artifact, source.inputs, source.outputs)
 
 
 def from_tflite(source: Source, artifact: Path) -> list[Path]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import openvino
 
-from edgeward_converters.exporters import refuse_quantized
+from edgeward_converters.exporters import onnx_loops, refuse_quantized
 from edgeward_converters.sources import Source
 
 
@@ -26,8 +26,15 @@ def from_torch(source: Source, artifact: Path) -> list[Path]:
 
 
 def from_onnx(source: Source, artifact: Path) -> list[Path]:
-    """Read the file."""
-    return _save(openvino.convert_model(str(source.canonical)), source, artifact)
+    """Read the file; loops that OpenVINO cannot read are written out."""
+    try:
+        model = openvino.convert_model(str(source.canonical))
+    except Exception:
+        unrolled = onnx_loops.unrolled(source.canonical, artifact.parent)
+        if unrolled == source.canonical:
+            raise
+        model = openvino.convert_model(str(unrolled))
+    return _save(model, source, artifact)
 
 
 def from_tflite(source: Source, artifact: Path) -> list[Path]:

@@ -4,70 +4,78 @@ The runtime finds tensors by that signature, and ai-edge-quantizer calibrates th
 (`args_0`, `output_0`) or none at all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
+from edgeward_converters.exporters import tflite_file
 from edgeward_runtimes.errors import ConversionError
 
 SIGNATURE = "serving_default"
+# New names in the graph's order (litert-torch's is that of the arguments), or by the names that there are now.
+Names = Sequence[str] | Mapping[str, str]
 
 
-def name_tensors(content: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
-    """The model with these names for its inputs and outputs, in the order of its only signature's or graph's own.
+def name_tensors(content: bytes, inputs: Names, outputs: Names) -> bytes:
+    """The model with these names for its inputs and outputs, in its one signature and in its graph.
 
     Args:
         content: A `.tflite` file's bytes.
-        inputs: One name per input. The order is that of the file's only signature where it has one (litert-torch
-            numbers its keys: `args_0`, `args_1` …), else of the graph's inputs.
+        inputs: All inputs' new names. As a sequence, in the graph's order. As a mapping, by the names that the runtime
+            finds in the file: those of its only signature, else of its first graph's tensors.
         outputs: As for inputs.
 
     Raises:
-        ConversionError: When the numbers differ, or weights lie outside of the flatbuffer, as in files above 2 GB.
+        ConversionError: When the names do not fit the file, a name is given twice, or the file cannot be rewritten
+            (`tflite_file`).
     """
-    model = schema.ModelT.InitFromPackedBuf(bytearray(content))
-    if any(buffer.offset > 1 for buffer in model.buffers):
-        raise ConversionError(
-            "This .tflite file keeps weights behind its flatbuffer, as files above 2 GB do; expected less."
-        )
+    model = tflite_file.read(content)
     signatures = model.signatureDefs or []
-    graph_index = signatures[0].subgraphIndex if len(signatures) == 1 else 0
+    given = signatures[0] if len(signatures) == 1 else None  # of several, the runtime heeds none
+    graph_index = given.subgraphIndex if given else 0
     graph = model.subgraphs[graph_index]
-    given = signatures[0] if len(signatures) == 1 else None
+    given_inputs, given_outputs = (given.inputs, given.outputs) if given else (None, None)
+    named_inputs = _indices(graph, graph.inputs, given_inputs, inputs, "input")
+    named_outputs = _indices(graph, graph.outputs, given_outputs, outputs, "output")
+    _rename(graph, {**named_outputs, **named_inputs})
     signature = schema.SignatureDefT()
-    signature.signatureKey, signature.subgraphIndex = SIGNATURE.encode(), graph_index
-    signature.inputs = _named(graph, _indices(graph.inputs, given and given.inputs), inputs, "input")
-    signature.outputs = _named(graph, _indices(graph.outputs, given and given.outputs), outputs, "output")
+    signature.signatureKey, signature.subgraphIndex = SIGNATURE, graph_index
+    signature.inputs = [_entry(*each) for each in named_inputs.items()]
+    signature.outputs = [_entry(*each) for each in named_outputs.items()]
     model.signatureDefs = [signature]
-    builder = flatbuffers.Builder(len(content))
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
+    return tflite_file.write(model)
 
 
-def _indices(graph_order: Any, signature_maps: Any) -> list[int]:
-    """The tensors in public order: as the signature's numbered keys say, else as the graph has them."""
-    if not signature_maps or len(signature_maps) != len(graph_order):
-        return [int(index) for index in graph_order]
-    keys = [(_number(each.name.decode()), int(each.tensorIndex)) for each in signature_maps]
-    if any(number is None for number, _ in keys):
-        return [int(index) for index in graph_order]
-    return [index for _, index in sorted(keys, key=lambda key: key[0] or 0)]
+def _indices(graph: Any, order: Any, signature: Any, names: Names, kind: str) -> dict[str, int]:
+    """The tensors' indices by new name."""
+    if isinstance(names, Mapping):
+        old, new = list(names), list(names.values())
+        places = [(each.name.decode(), int(each.tensorIndex)) for each in signature or []]
+        by_name = dict(places or [(graph.tensors[index].name.decode(), int(index)) for index in order])
+        if set(old) != set(by_name):
+            raise ConversionError(f"The .tflite file's {kind}s are {sorted(by_name)}; expected {sorted(old)}.")
+        indices = [by_name[name] for name in old]
+    else:
+        new, indices = list(names), [int(index) for index in order]
+        if len(new) != len(indices):
+            raise ConversionError(f"The .tflite file has {len(indices)} {kind}s; expected {len(new)}: {new}.")
+    if len(set(new)) != len(new):
+        raise ConversionError(f"Each {kind} of a .tflite file needs a name of its own; given were {new}.")
+    return dict(zip(new, indices, strict=True))
 
 
-def _number(key: str) -> int | None:
-    _, _, digits = key.rpartition("_")
-    return int(digits) if digits.isdigit() else None
+def _rename(graph: Any, named: dict[str, int]) -> None:
+    """Name the tensors; an inner one that happens to have such a name steps aside, as quantizers go by name."""
+    public = set(named.values())
+    for index, tensor in enumerate(graph.tensors):
+        if index not in public and tensor.name is not None and tensor.name.decode() in named:
+            tensor.name = f"inner_{tensor.name.decode()}"
+    for name, index in named.items():
+        graph.tensors[index].name = name
 
 
-def _named(graph: Any, indices: list[int], names: Sequence[str], kind: str) -> list[Any]:
-    if len(indices) != len(names):
-        raise ConversionError(f"The .tflite file has {len(indices)} {kind}s; expected {len(names)}: {list(names)}.")
-    maps = []
-    for index, name in zip(indices, names, strict=True):
-        entry = schema.TensorMapT()
-        entry.name, entry.tensorIndex = name.encode(), index
-        graph.tensors[index].name = name.encode()
-        maps.append(entry)
-    return maps
+def _entry(name: str, index: int) -> Any:
+    entry = schema.TensorMapT()
+    entry.name, entry.tensorIndex = name, index
+    return entry

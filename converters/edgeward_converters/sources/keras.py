@@ -31,14 +31,14 @@ def describe(given: Given, folder: Path) -> Source:
     import tensorflow as tf
     from keras.export import ExportArchive
 
-    model = _load(given.path)
+    model = load(given.path)
     inputs = _tensors(model.inputs, [tensor.name for tensor in model.inputs], given)
     outputs = _tensors(model.outputs, _output_names(model), given)
     specifications = [tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name) for tensor in inputs]
 
     @tf.function(input_signature=specifications)  # type: ignore[untyped-decorator]
     def serve(*tensors: Any) -> dict[str, Any]:
-        results = _flat(model(_structured(model, tensors), training=False))
+        results = _flat(model(structured(model, tensors), training=False))
         return dict(zip([tensor.name for tensor in outputs], results, strict=True))
 
     archive = ExportArchive()
@@ -61,16 +61,17 @@ def describe(given: Given, folder: Path) -> Source:
 
 def answers(source: Source, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """The model's outputs, by Keras itself."""
-    model = _load(source.path)
+    model = load(source.path)
 
     def run(arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
-        return [np.asarray(each) for each in _flat(model.predict_on_batch(_structured(model, arrays)))]
+        return [np.asarray(each) for each in _flat(model.predict_on_batch(structured(model, arrays)))]
 
     results = in_batches(run, [inputs[tensor.name] for tensor in source.inputs], source.batch)
     return {tensor.name: array for tensor, array in zip(source.outputs, results, strict=True)}
 
 
-def _load(path: Path) -> Any:
+def load(path: Path) -> Any:
+    """The model of a file, which knows its inputs. Raises SourceError."""
     import keras
 
     try:
@@ -104,7 +105,7 @@ def _tensors(keras_tensors: list[Any], names: list[str], given: Given) -> list[T
     ]
 
 
-def _structured(model: Any, tensors: Any) -> Any:
+def structured(model: Any, tensors: Any) -> Any:
     """The tensors as the model's call takes them: one alone, or in the structure of its inputs."""
     import keras
 

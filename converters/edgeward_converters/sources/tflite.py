@@ -28,7 +28,7 @@ def describe(given: Given, folder: Path) -> Source:
         raise SourceError(f"LiteRT cannot open {given.path}: {one_line(error)}") from error
     inputs, outputs = _tensors(session.inputs, given), _tensors(session.outputs, given)
     canonical = folder / "source.tflite"
-    names = ([tensor.name for tensor in inputs], [tensor.name for tensor in outputs])
+    names = (_renamed(session.inputs, inputs), _renamed(session.outputs, outputs))
     canonical.write_bytes(name_tensors(given.path.read_bytes(), *names))
     free_inputs, free_outputs, batch = with_batch_axis(inputs, outputs, given.named)
     return Source(
@@ -68,6 +68,10 @@ def _tensors(ports: Any, given: Given) -> list[Tensor]:
         dtype = check_dtype(port.name, "float32" if port.scale else port.dtype, given.named)
         tensors.append(Tensor(name=name, shape=port.shape, dtype=dtype))
     return tensors
+
+
+def _renamed(ports: Any, tensors: list[Tensor]) -> dict[str, str]:
+    return {port.name: tensor.name for port, tensor in zip(ports, tensors, strict=True)}
 
 
 def _precision(path: Path) -> str:

@@ -5,19 +5,24 @@ object with `open`, as `Engine` says. What all engines share (checks, names, qua
 counting) is written once above them, in `binding` and `model`.
 """
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from msgspec import Struct
-from numpy.typing import NDArray
+from numpy import dtype, ndarray
 
-from edgeward_runtimes.errors import EngineMissingError
+from edgeward_runtimes.errors import EngineError, EngineMissingError
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoints
+    from pathlib import Path
+
+Array = ndarray[Any, dtype[Any]]  # numpy.typing's NDArray[Any], whose import takes 1 ms
+StrPath = str | os.PathLike[str]
+Direct = Callable[[Array], Array]
 
 ENTRY_POINT_GROUP = "edgeward.engines"
 # From here on, binding an input where it lies is cheaper for an engine than copying it into a buffer bound for good.
@@ -49,7 +54,7 @@ class Options(Struct, frozen=True):
 
     threads: int | None = None
     accelerators: tuple[str, ...] = ()
-    cache: Path | None = None
+    cache: StrPath | None = None
 
 
 class Placement(Struct, frozen=True):
@@ -67,11 +72,16 @@ class Session(Protocol):
     outputs: tuple[Port, ...]
     placement: Placement
 
-    def prepare(self, shapes: tuple[tuple[int, ...], ...]) -> None:
-        """Get ready for inputs of these shapes, in the order of `inputs`: called before the first run with them."""
+    def prepare(self, shapes: tuple[tuple[int, ...], ...]) -> Direct | None:
+        """Get ready for inputs of these shapes, in the order of `inputs`: called before the first run with them.
+
+        Returns:
+            For one input and one output, where there is a shorter way than `run`: a function from the input array to
+            the output array, which is the caller's to keep. It holds until the next `prepare`. Else None.
+        """
         ...
 
-    def run(self, inputs: Sequence[NDArray[Any]], keep: bool) -> Sequence[NDArray[Any]]:
+    def run(self, inputs: Sequence[Array], keep: bool) -> Sequence[Array]:
         """Run once on arrays of the prepared shapes and the ports' dtypes, contiguous or not, writable or not.
 
         The arrays returned, in the order of `outputs`, are the caller's to keep; with `keep` false they may be the
@@ -87,7 +97,7 @@ class Session(Protocol):
 class Engine(Protocol):
     """How an engine is entered."""
 
-    def open(self, artifact: Path, options: Options) -> Session:
+    def open(self, artifact: "Path", options: Options) -> Session:
         """Load an artifact. What cannot be had of the accelerators asked for is a warning, and the CPU runs it."""
         ...
 
@@ -125,6 +135,19 @@ def missing_reason(name: str) -> str | None:
         f"no engine {name!r} is known here: edgeward has {', '.join(_BUILTIN)}, and no installed package "
         f"offers it through the entry point group {ENTRY_POINT_GROUP!r}"
     )
+
+
+def open_session(name: str, artifact: StrPath, options: Options) -> Session:
+    """Open an artifact by an engine's name. Raises EngineMissingError, EngineError, and whatever the engine does."""
+    engine = get(name)
+    if name not in _BUILTIN:  # ours take a string as well: pathlib's import takes 4 ms
+        from pathlib import Path
+
+        artifact = Path(artifact)
+    session = engine.open(cast("Path", artifact), options)
+    if not isinstance(session, Session):
+        raise EngineError(f"{name} gives no session as {__name__}.Session says. Upgrade its package.")
+    return session
 
 
 def get(name: str) -> Engine:

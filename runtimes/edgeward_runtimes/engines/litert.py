@@ -1,19 +1,19 @@
 """LiteRT (TensorFlow Lite): `.tflite` files through ai-edge-litert, else tflite-runtime, else TensorFlow.
 
 Of the ways to call it, `set_tensor`, `invoke` and a tensor's view cost least: its CompiledModel takes three times as
-long for a small model (docs/performance.md).
+long for a small model (docs/performance.md). Each of those is a Python method around one of a native object that the
+interpreter keeps, and after an invoke that has emptied the processor's caches it costs a microsecond. `_Calls` takes
+the native ones where the interpreter has them, and the public ones where it does not.
 """
 
 import ctypes
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgeward_runtimes.engines import Options, Placement, Port, Session
-from edgeward_runtimes.engines.accelerators import DELEGATE, warning
+from edgeward_runtimes.engines import Array, Direct, Options, Placement, Port, Session, StrPath
 
 try:
     from ai_edge_litert.interpreter import Interpreter, load_delegate
@@ -27,30 +27,41 @@ except ImportError:
 
 
 _COMPILED = ("gpu", "npu")
+_NATIVE = ("ResizeInputTensor", "AllocateTensors", "SetTensor", "Invoke", "GetTensor", "tensor")
 
 
 class LiteRT:
     """The engine; see `edgeward_runtimes.engines.Engine`."""
 
-    def open(self, artifact: Path, options: Options) -> Session:
+    def open(self, artifact: StrPath, options: Options) -> Session:
         """Map a `.tflite` file into memory."""
-        file = artifact.open("rb")
-        refused = []
-        for accelerator in options.accelerators:
-            try:
-                session = _accelerated(file, accelerator, options.threads)
-            except (ImportError, OSError, RuntimeError, ValueError) as error:  # no such device, driver or library here
-                refused.append(
-                    f"{accelerator} cannot run it ({' '.join(str(error).split())[-200:] or 'no reason given'})"
-                )
-                continue
-            if session is not None:
-                return session
-        return LiteRTSession(file, options.threads, Placement(warning=warning("litert", refused, ("cpu",))))
+        file = open(artifact, "rb")  # noqa: SIM115 - the session keeps it; pathlib takes 4 ms to import
+        if options.accelerators:
+            return _accelerated(file, options)
+        return LiteRTSession(file, options.threads, Placement())
 
 
-def _accelerated(file: BinaryIO, accelerator: str, threads: int | None) -> Session | None:
+def _accelerated(file: BinaryIO, options: Options) -> Session:
+    """A session on the first accelerator that takes the artifact, else on the CPU."""
+    from edgeward_runtimes.engines.accelerators import warning
+
+    refused = []
+    for accelerator in options.accelerators:
+        try:
+            session = _on(accelerator, file, options.threads)
+        except (ImportError, OSError, RuntimeError, ValueError) as error:  # no such device, driver or library here
+            reason = " ".join(str(error).split())[-200:] or "no reason given"
+            refused.append(f"{accelerator} cannot run it ({reason})")
+            continue
+        if session is not None:
+            return session
+    return LiteRTSession(file, options.threads, Placement(warning=warning("litert", refused, ("cpu",))))
+
+
+def _on(accelerator: str, file: BinaryIO, threads: int | None) -> Session | None:
     """A session on an accelerator, or None when it is meant for another engine."""
+    from edgeward_runtimes.engines.accelerators import DELEGATE
+
     if accelerator in _COMPILED:
         from edgeward_runtimes.engines.litert_compiled import CompiledSession
 
@@ -70,47 +81,79 @@ class LiteRTSession:
         # Through the open file and not its name, which may be gone when another thread needs its own interpreter.
         path = f"/dev/fd/{file.fileno()}"
         interpreter = Interpreter(path, num_threads=threads, experimental_delegates=delegates)
-        self._interpreter = interpreter
         inputs, outputs = _details(interpreter)
         self.inputs = tuple(_port(name, detail) for name, detail in inputs.items())
         self.outputs = tuple(_port(name, detail) for name, detail in outputs.items())
         self._input_indices = [detail["index"] for detail in inputs.values()]
         self._output_indices = [detail["index"] for detail in outputs.values()]
-        self._views = [interpreter.tensor(index) for index in self._output_indices]
         self._shapes = tuple(tuple(map(int, detail["shape"])) for detail in inputs.values())
-        self._is_one_to_one = len(self._input_indices) == len(self._views) == 1
-        self._first_input, self._first_output = self._input_indices[0], self._output_indices[0]
-        self._first_view = self._views[0]
-        self._set_tensor, self._invoke = interpreter.set_tensor, interpreter.invoke
-        self._get_tensor = interpreter.get_tensor
-        interpreter.allocate_tensors()
+        self._calls = _Calls(interpreter)
+        self._calls.allocate()
 
-    def prepare(self, shapes: tuple[tuple[int, ...], ...]) -> None:
+    def prepare(self, shapes: tuple[tuple[int, ...], ...]) -> Direct | None:
         """Resize the graph where the shapes are not those of the last run."""
-        if shapes == self._shapes:
-            return
-        self._shapes = ()  # unknown, should the resize fail half-way
-        for index, shape in zip(self._input_indices, shapes, strict=True):
-            self._interpreter.resize_tensor_input(index, shape)
-        self._interpreter.allocate_tensors()
-        self._shapes = shapes
+        if shapes != self._shapes:
+            self._shapes = ()  # unknown, should the resize fail half-way
+            for index, shape in zip(self._input_indices, shapes, strict=True):
+                self._calls.resize(index, shape)
+            self._calls.allocate()
+            self._shapes = shapes
+        if len(self._input_indices) == len(self._output_indices) == 1:
+            return self._calls.direct(self._input_indices[0], self._output_indices[0])
+        return None
 
-    def run(self, inputs: Sequence[NDArray[Any]], keep: bool) -> Sequence[NDArray[Any]]:
+    def run(self, inputs: Sequence[Array], keep: bool) -> Sequence[Array]:
         """Run once."""
-        if self._is_one_to_one:  # the loops below cost as much as all the rest of a small model
-            self._set_tensor(self._first_input, inputs[0])
-            self._invoke()
-            return (self._get_tensor(self._first_output) if keep else self._first_view(),)
+        calls = self._calls
         for index, array in zip(self._input_indices, inputs, strict=True):
-            self._set_tensor(index, array)
-        self._invoke()
-        if keep:
-            return [self._get_tensor(index) for index in self._output_indices]
-        return [view() for view in self._views]
+            calls.set_tensor(index, array)
+        calls.invoke()
+        take = calls.get_tensor if keep else calls.view
+        return [take(index) for index in self._output_indices]
 
     def another(self) -> "LiteRTSession":
         """A second interpreter over the same mapped file."""
         return LiteRTSession(*self._made_of)
+
+
+class _Calls:
+    """The calls of an interpreter, by tensor index: the native object's own, or the interpreter's around them."""
+
+    def __init__(self, interpreter: Any) -> None:
+        native = getattr(interpreter, "_interpreter", None)
+        if all(hasattr(native, name) for name in _NATIVE):
+            resize, allocate, set_tensor, invoke, get_tensor, tensor = (getattr(native, name) for name in _NATIVE)
+            resize, view = partial(_resize, resize), partial(tensor, native)
+        else:
+            resize, allocate = interpreter.resize_tensor_input, interpreter.allocate_tensors
+            set_tensor, invoke, get_tensor = interpreter.set_tensor, interpreter.invoke, interpreter.get_tensor
+            view = partial(_view, interpreter)
+        self.resize: Callable[[int, tuple[int, ...]], object] = resize
+        self.allocate: Callable[[], object] = allocate
+        self.set_tensor: Callable[[int, Array], object] = set_tensor
+        self.invoke: Callable[[], object] = invoke
+        self.get_tensor: Callable[[int], Array] = get_tensor
+        self.view: Callable[[int], Array] = view
+
+    def direct(self, input_index: int, output_index: int) -> Direct:
+        """One input, one output, nothing to look up."""
+        set_tensor, invoke, get_tensor = self.set_tensor, self.invoke, self.get_tensor
+
+        def run(array: Array) -> Array:
+            set_tensor(input_index, array)
+            invoke()
+            return get_tensor(output_index)
+
+        return run
+
+
+def _resize(native: Callable[[int, Array, bool], object], index: int, shape: tuple[int, ...]) -> None:
+    native(index, np.array(shape, np.int32), False)
+
+
+def _view(interpreter: Any, index: int) -> Array:
+    view: Array = interpreter.tensor(index)()
+    return view
 
 
 def _load_delegate(library: str) -> Any:

@@ -6,9 +6,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from ai_edge_litert.compiled_model import CompiledModel
 from ai_edge_litert.hardware_accelerator import HardwareAccelerator
-from numpy.typing import NDArray
 
-from edgeward_runtimes.engines import Placement, Port
+from edgeward_runtimes.engines import Array, Placement, Port
 
 _ACCELERATORS = {"gpu": HardwareAccelerator.GPU, "npu": HardwareAccelerator.NPU, "cpu": HardwareAccelerator.CPU}
 
@@ -38,7 +37,7 @@ class CompiledSession:
     def prepare(self, shapes: tuple[tuple[int, ...], ...]) -> None:
         """Nothing: the ports' shapes are fixed."""
 
-    def run(self, inputs: Sequence[NDArray[Any]], keep: bool) -> list[NDArray[Any]]:
+    def run(self, inputs: Sequence[Array], keep: bool) -> list[Array]:
         """Run once."""
         for buffer, array in zip(self._input_buffers, inputs, strict=True):
             buffer.write(np.ascontiguousarray(array))

@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 
-from edgeward_runtimes.engines import LARGE_BYTES, Options, Placement, Port
+from edgeward_runtimes.engines import LARGE_BYTES, Array, Options, Placement, Port, StrPath
 from edgeward_runtimes.engines.accelerators import settle, warning
 from edgeward_runtimes.errors import one_line
 
@@ -35,7 +34,7 @@ _ERRORS_ONLY = 3
 class OnnxRuntime:
     """The engine; see `edgeward_runtimes.engines.Engine`."""
 
-    def open(self, artifact: Path, options: Options) -> "OnnxRuntimeSession":
+    def open(self, artifact: StrPath, options: Options) -> "OnnxRuntimeSession":
         """Load an `.onnx` file."""
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = _ERRORS_ONLY
@@ -53,12 +52,12 @@ class OnnxRuntime:
         return OnnxRuntimeSession(session, _placement(session.get_providers(), usable, refused))
 
 
-def _settings(accelerator: str, cache: Path | None) -> dict[str, str]:
+def _settings(accelerator: str, cache: StrPath | None) -> dict[str, str]:
     """A provider's own options."""
     if accelerator != "tensorrt" or cache is None:
         return {}
     # Building an engine takes minutes: the install does it once, and every start finds it.
-    cache.mkdir(parents=True, exist_ok=True)
+    Path(cache).mkdir(parents=True, exist_ok=True)
     return {
         "trt_engine_cache_enable": "True",
         "trt_engine_cache_path": str(cache),
@@ -87,16 +86,16 @@ class OnnxRuntimeSession:
         self.outputs = tuple(_port(node) for node in session.get_outputs())
         self._expected: list[tuple[int, ...]] | None = None
         self._binding: Any = None
-        self._buffers: list[NDArray[Any]] = []
+        self._buffers: list[Array] = []
         self._is_large: list[bool] = []
-        self._results: list[NDArray[Any]] = []
+        self._results: list[Array] = []
 
     def prepare(self, shapes: tuple[tuple[int, ...], ...]) -> None:
         """Forget the buffers of other shapes, and work out what the outputs' shapes should be."""
         self._binding = None
         self._expected = _output_shapes(self._session, shapes)
 
-    def run(self, inputs: Sequence[NDArray[Any]], keep: bool) -> list[NDArray[Any]]:
+    def run(self, inputs: Sequence[Array], keep: bool) -> list[Array]:
         """Run once."""
         if self._binding is None:
             return self._run_unbound(inputs)
@@ -112,10 +111,10 @@ class OnnxRuntimeSession:
         """Other buffers on the same inference session."""
         return OnnxRuntimeSession(self._session, self.placement)
 
-    def _run_unbound(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    def _run_unbound(self, inputs: Sequence[Array]) -> list[Array]:
         """Run in the plain way, and bind for the next time where the outputs' shapes can be relied on."""
         names = [port.name for port in self.inputs]
-        results: list[NDArray[Any]] = self._session.run(None, dict(zip(names, inputs, strict=True)))
+        results: list[Array] = self._session.run(None, dict(zip(names, inputs, strict=True)))
         if [result.shape for result in results] == self._expected:
             self._binding = self._session.io_binding()
             self._buffers = [self._bind_input(place, array.copy()) for place, array in enumerate(inputs)]
@@ -126,7 +125,7 @@ class OnnxRuntimeSession:
                 self._binding.bind_ortvalue_output(port.name, value)
         return results
 
-    def _bind_input(self, place: int, array: NDArray[Any]) -> NDArray[Any]:
+    def _bind_input(self, place: int, array: Array) -> Array:
         """Have the next runs read an input from this array; whoever calls keeps it alive."""
         array = np.ascontiguousarray(array)
         self._binding.bind_ortvalue_input(self.inputs[place].name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
@@ -137,7 +136,7 @@ def _output_shapes(session: Any, shapes: tuple[tuple[int, ...], ...]) -> list[tu
     """The outputs' shapes as far as the graph tells: its named axes have the inputs' sizes. None when one is open."""
     sizes: dict[object, int] = {}
     for node, shape in zip(session.get_inputs(), shapes, strict=True):
-        sizes.update(zip(node.shape, shape, strict=True))
+        sizes.update((axis, size) for axis, size in zip(node.shape, shape, strict=True) if axis is not None)
     found = [
         tuple(axis if isinstance(axis, int) else sizes.get(axis, -1) for axis in node.shape)
         for node in session.get_outputs()

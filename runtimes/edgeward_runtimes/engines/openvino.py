@@ -3,17 +3,20 @@
 Inputs are copied into tensors bound once for given shapes, which halves the cost of a call for a small model.
 """
 
+import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino
-from numpy.typing import NDArray
 
-from edgeward_runtimes.engines import LARGE_BYTES, Options, Placement, Port
+from edgeward_runtimes.engines import LARGE_BYTES, Array, Options, Placement, Port, StrPath
 from edgeward_runtimes.engines.accelerators import settle, warning
 from edgeward_runtimes.errors import one_line
+
+# With this module in reach, importing OpenVINO reports to its maker over the network: no device asked for that.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+import openvino  # noqa: E402
 
 _DEVICES = {"gpu": "GPU", "npu": "NPU"}
 
@@ -21,7 +24,7 @@ _DEVICES = {"gpu": "GPU", "npu": "NPU"}
 class OpenVino:
     """The engine; see `edgeward_runtimes.engines.Engine`."""
 
-    def open(self, artifact: Path, options: Options) -> "OpenVinoSession":
+    def open(self, artifact: StrPath, options: Options) -> "OpenVinoSession":
         """Load an `.xml` file."""
         core = openvino.Core()
         model = core.read_model(str(artifact))
@@ -54,7 +57,7 @@ class OpenVinoSession:
         self.inputs = tuple(_port(node) for node in compiled.inputs)
         self.outputs = tuple(_port(node) for node in compiled.outputs)
         self._request = compiled.create_infer_request()
-        self._buffers: list[NDArray[Any]] = []
+        self._buffers: list[Array] = []
         self._is_large: list[bool] = []
 
     def prepare(self, shapes: tuple[tuple[int, ...], ...]) -> None:
@@ -65,21 +68,21 @@ class OpenVinoSession:
         ]
         self._is_large = [buffer.nbytes > LARGE_BYTES for buffer in self._buffers]
 
-    def run(self, inputs: Sequence[NDArray[Any]], keep: bool) -> tuple[NDArray[Any], ...]:
+    def run(self, inputs: Sequence[Array], keep: bool) -> tuple[Array, ...]:
         """Run once."""
         for place, array in enumerate(inputs):
             if self._is_large[place]:  # bound where it lies, as copying costs more; a read-only array cannot be
                 self._buffers[place] = self._bind_input(place, array if array.flags.writeable else array.copy())
             else:
                 self._buffers[place][...] = array
-        results: tuple[NDArray[Any], ...] = self._request.infer(None, share_outputs=not keep).to_tuple()
+        results: tuple[Array, ...] = self._request.infer(None, share_outputs=not keep).to_tuple()
         return results
 
     def another(self) -> "OpenVinoSession":
         """Compile the model, which lies in memory, once more."""
         return OpenVinoSession(*self._made_of)
 
-    def _bind_input(self, place: int, array: NDArray[Any]) -> NDArray[Any]:
+    def _bind_input(self, place: int, array: Array) -> Array:
         """Have the next runs read an input from this array; whoever calls keeps it alive."""
         array = np.ascontiguousarray(array)
         self._request.set_input_tensor(place, openvino.Tensor(array, shared_memory=True))

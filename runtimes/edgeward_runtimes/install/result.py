@@ -1,14 +1,18 @@
 """What the self-test found on this device, kept beside the release as `choice.json`."""
 
-from pathlib import Path
+import os
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
 
 from edgeward_runtimes.benchmark import Timing
-from edgeward_runtimes.durable import write_atomically
+from edgeward_runtimes.engines import StrPath
 from edgeward_runtimes.golden import Check
 from edgeward_runtimes.model import Choice
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FILE = "choice.json"
 
@@ -38,14 +42,17 @@ class SelfTest(Struct, frozen=True):
     trials: tuple[Trial, ...]
 
 
-def write(folder: Path, result: SelfTest) -> None:
+def write(folder: "Path", result: SelfTest) -> None:
     """Keep the result in a release's folder."""
+    from edgeward_runtimes.durable import write_atomically
+
     write_atomically(folder / FILE, msgspec.json.format(msgspec.json.encode(result), indent=2))
 
 
-def read(folder: Path) -> SelfTest | None:
+def read(folder: StrPath) -> SelfTest | None:
     """The result kept in a release's folder, or None where nothing was installed."""
     try:
-        return msgspec.json.decode((folder / FILE).read_bytes(), type=SelfTest)
+        with open(os.path.join(folder, FILE), "rb") as stream:
+            return msgspec.json.decode(stream.read(), type=SelfTest)
     except (FileNotFoundError, msgspec.DecodeError):
         return None

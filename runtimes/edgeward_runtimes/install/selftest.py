@@ -10,12 +10,12 @@ import sys
 import msgspec
 
 from edgeward_runtimes import engines
-from edgeward_runtimes.bundle import Release
 from edgeward_runtimes.errors import SelfTestError
 from edgeward_runtimes.golden import failed
 from edgeward_runtimes.install.result import SelfTest, Trial
 from edgeward_runtimes.manifest import Variant
 from edgeward_runtimes.model import Choice
+from edgeward_runtimes.release import Release
 
 _TIME_LIMIT_S = 300
 

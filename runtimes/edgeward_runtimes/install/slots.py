@@ -9,18 +9,17 @@ models/<name>/.lock                           one install or rollback at a time
 import contextlib
 import fcntl
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from edgeward_runtimes.durable import fsync_folder, link_atomically, make_folder
-from edgeward_runtimes.errors import InstallError, NotInstalledError
+from edgeward_runtimes.errors import InstallError
 from edgeward_runtimes.home import Home
 from edgeward_runtimes.install import journal
 from edgeward_runtimes.install.journal import Entry
-from edgeward_runtimes.manifest import NAME_PATTERN, NAME_RULE
+from edgeward_runtimes.release import check_name, in_use
 
 INCOMING = ".incoming-"
 
@@ -30,22 +29,16 @@ class Slots:
 
     def __init__(self, home: Home, name: str) -> None:
         """Raises NotInstalledError when no model can have that name."""
-        if not re.search(NAME_PATTERN, name):
-            raise NotInstalledError(f"{name!r} is not a model's name: {NAME_RULE}.")
+        check_name(name)
         self.name = name
+        self._root = str(home.root)
         self.folder = home.models / name
         self.releases = self.folder / "releases"
         self._journal = self.folder / "journal.jsonl"
 
     def current(self) -> Path:
         """The folder of the release in use. Raises NotInstalledError."""
-        folder = self._linked("current")
-        if folder is None:
-            home = self.folder.parent.parent
-            raise NotInstalledError(
-                f"No model {self.name!r} is installed under {home}. Install one with: edgeward flash BUNDLE DEVICE_URL"
-            )
-        return folder
+        return Path(in_use(self._root, self.name))
 
     def previous(self) -> Path | None:
         """The folder of the release before, if there is one."""

@@ -14,7 +14,8 @@ from typing import Any, cast
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
+
+Counts = np.ndarray[Any, np.dtype[np.uint64]]
 
 SCALE = 4
 BUCKETS_PER_OCTAVE = 1 << SCALE
@@ -43,7 +44,7 @@ class Histogram:
 
     __slots__ = ("counts", "sum_ns")
 
-    def __init__(self, counts: NDArray[np.uint64] | None = None, sum_ns: int = 0) -> None:
+    def __init__(self, counts: Counts | None = None, sum_ns: int = 0) -> None:
         self.counts = np.zeros(BUCKET_COUNT, np.uint64) if counts is None else counts
         self.sum_ns = sum_ns
 

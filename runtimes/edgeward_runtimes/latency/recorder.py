@@ -14,22 +14,24 @@ while its owner lives.
 
 import contextlib
 import errno
-import fcntl
-import mmap
 import os
 import stat
-import threading
 import uuid
 import warnings
 import weakref
-from pathlib import Path
-from typing import BinaryIO
+from _thread import allocate_lock
+from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 import numpy as np
 from msgspec import Struct
 
+from edgeward_runtimes.engines import StrPath
 from edgeward_runtimes.latency.histogram import BUCKET_COUNT, Histogram, bucket_of
+
+if TYPE_CHECKING:
+    import mmap
+    from pathlib import Path
 
 MAGIC = b"EWLAT\x00\x00\x02"
 SUFFIX = ".latency"
@@ -52,16 +54,16 @@ class Header(Struct, frozen=True):
 class Recorder:
     """Counts successes and failures, of any thread."""
 
-    def __init__(self, model: str, release: str, folder: Path | None) -> None:
+    def __init__(self, model: str, release: str, folder: StrPath | None) -> None:
         """Count in a file under `folder`, or in private memory when `folder` is None."""
         self._identity = (model, release, folder)
-        self._lock = threading.Lock()  # a count is a read, an add and a store
+        self._lock = allocate_lock()  # a count is a read, an add and a store
         self._open()
         _recorders.add(self)
 
     def _open(self) -> None:
         model, release, folder = self._identity
-        self._map = mmap.mmap(-1, FILE_SIZE)
+        self._map: bytearray | mmap.mmap = bytearray(FILE_SIZE)
         if folder is not None:
             try:
                 self._map = _create(folder, model, release)
@@ -101,52 +103,58 @@ class Recorder:
         """Let go of the file, which stays for the agent to fold. What is counted afterwards is not reported."""
         _recorders.discard(self)
         with self._lock:
-            counted = memoryview(bytearray(self._words)).cast("Q")
+            counted = bytearray(self._words)
             self._words.release()
-            self._map.close()
-            self._words, self._map = counted, mmap.mmap(-1, FILE_SIZE)
+            if not isinstance(self._map, bytearray):
+                self._map.close()
+            self._words, self._map = memoryview(counted).cast("Q"), counted
 
     def _reopen_in_child(self) -> None:
         """After fork: leave the parent's file to the parent and count in one of our own."""
-        self._lock = threading.Lock()  # another thread of the parent's may have held it
+        self._lock = allocate_lock()  # another thread of the parent's may have held it
         self.close()
         self._open()
         _recorders.add(self)
 
 
-def _create(folder: Path, model: str, release: str) -> mmap.mmap:
+def _create(folder: StrPath, model: str, release: str) -> "mmap.mmap":
     """Make, lock and publish a latency file; return its map.
 
     The map keeps a duplicate of the descriptor, and with it the lock, until it is closed or collected.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    import fcntl
+    import mmap
+
+    os.makedirs(folder, exist_ok=True)
     header = Header(uuid.uuid4().hex, model, release, boot_id(), os.getpid())
     encoded = msgspec.msgpack.encode(header)
     packed = MAGIC + len(encoded).to_bytes(2, "little") + encoded
-    staged = folder / f"{header.id}.new"
-    descriptor = os.open(staged, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    staged = os.path.join(folder, header.id)
+    descriptor = os.open(f"{staged}.new", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         os.posix_fallocate(descriptor, 0, FILE_SIZE)  # a full disk is an error now, not a SIGBUS later
         os.pwrite(descriptor, packed, 0)
         mapped = mmap.mmap(descriptor, FILE_SIZE)
-        staged.rename(staged.with_suffix(SUFFIX))
+        os.rename(f"{staged}.new", f"{staged}{SUFFIX}")
     except OSError:
         with contextlib.suppress(OSError):
-            staged.unlink()
+            os.unlink(f"{staged}.new")
         raise
     finally:
         os.close(descriptor)
     return mapped
 
 
-def read_file(path: Path) -> tuple[Header, int, Histogram]:
+def read_file(path: "Path") -> tuple[Header, int, Histogram]:
     """Read a latency file, its owner alive or dead: header, errors, histogram.
 
     Raises:
         ValueError: When the file is not one.
         OSError: When it cannot be read.
     """
+    import mmap
+
     with open_regular(path) as stream:
         if os.fstat(stream.fileno()).st_size != FILE_SIZE:
             raise ValueError(f"{path} is not a latency file: it is not {FILE_SIZE} bytes long")
@@ -164,7 +172,7 @@ def read_file(path: Path) -> tuple[Header, int, Histogram]:
                 return (header, *_split(words))
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: "Path") -> BinaryIO:
     """Open for reading what should be a latency file; OSError for anything that is no regular file.
 
     The folder may be shared with other users: nothing in it may make the agent wait or follow it elsewhere.
@@ -184,7 +192,8 @@ def _split(words: memoryview) -> tuple[int, Histogram]:
 
 def boot_id() -> str:
     """The kernel's id of this boot."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    with open("/proc/sys/kernel/random/boot_id") as stream:
+        return stream.read().strip()
 
 
 _recorders: "weakref.WeakSet[Recorder]" = weakref.WeakSet()

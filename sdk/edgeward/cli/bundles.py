@@ -22,7 +22,12 @@ def register(app: typer.Typer) -> None:
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(help="A Keras model: .keras, or .h5 (Keras 2 and 3).")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A .keras, .h5, .pt2, .onnx or .tflite file, a SavedModel folder, or module:function of PyTorch."
+        ),
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", help="The bundle to write.")],
     target: Annotated[list[str] | None, typer.Option(help="A kind of board; see `edgeward targets`.")] = None,
     variant: Annotated[list[str] | None, typer.Option(help="Only this variant, as ENGINE-PRECISION.")] = None,
@@ -30,8 +35,16 @@ def convert(
     evaluation: Annotated[Path | None, typer.Option(help="XY.npz: inputs as above, and y.")] = None,
     metric: Annotated[str, typer.Option(help="What --evaluation measures.")] = "accuracy",
     max_drop: Annotated[float, typer.Option(help="How far a variant may fall below the source model.")] = 0.01,
+    signature: Annotated[str | None, typer.Option(help="Which signature of a SavedModel.")] = None,
     name: Annotated[str | None, typer.Option(help="The model's name; by default the file's.")] = None,
     version: Annotated[str, typer.Option(help="The release's version.")] = "1.0.0",
+    labels: Annotated[Path | None, typer.Option(help="A text file with one class name a line.")] = None,
+    preprocess: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.toml", help="How a picture becomes the input; or keras-tf, -caffe, -torch, torchvision."
+        ),
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="A folder for report.html and report.json.")] = None,
     json: Json = False,
 ) -> None:
@@ -46,8 +59,11 @@ def convert(
     with ConversionProgress() as progress:
         conversion = run_conversion(
             source,
+            signature=signature,
             name=name,
             version=version,
+            labels=labels,
+            preprocess=preprocess,
             targets=target or (),
             variants=variant,
             calibration=calibration,
@@ -89,27 +105,37 @@ def predict(
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Write the outputs to this .npz.")] = None,
     json: Json = False,
 ) -> None:
-    """Predict with a bundle or an installed model.
+    """Predict with a bundle or an installed model; of a picture, prepared as the bundle says, the best classes.
 
-    Example: edgeward predict model.edge picture.png
+    Example: edgeward predict model.edge photo.jpg
     """
     from edgeward.cli import predicting
 
     predicting.run(source, input_file, engine=engine, out=out, json=json)
 
 
-def verify(bundle: BundlePath, device: DeviceOption = None, json: Json = False) -> None:
+def verify(
+    bundle: BundlePath,
+    device: DeviceOption = None,
+    locate: Annotated[bool, typer.Option("--locate", help="Name the first layer of a variant that departs.")] = False,
+    source: Annotated[str | None, typer.Option(help="The trained model, whose own layers --locate then names.")] = None,
+    json: Json = False,
+) -> None:
     """Run the golden samples through every variant; exit 1 when one differs from the source model.
 
-    Example: edgeward verify model.edge --device local:/tmp/device-1
+    Example: edgeward verify model.edge --locate --source model.keras
     """
-    trials = _examine(bundle, device)
-    checks = [trial.check for trial in trials]
+    from edgeward.cli import locating
+
+    checks = [trial.check for trial in _examine(bundle, device)]
+    located = locating.locate(bundle, checks, source) if locate or source is not None else []
     if json:
         keys = ("id", "max_abs_error", "cosine", "top1_agreement", "passed")
-        answer_json({"variants": [{key: getattr(check, key) for key in keys} for check in checks]})
+        found = {each.id: each.as_json() for each in located}
+        rows = [{key: getattr(check, key) for key in keys} | found.get(check.id, {}) for check in checks]
+        answer_json({"variants": rows})
     else:
-        rows = [
+        cells = [
             (
                 check.id,
                 output.PASSED if check.passed else output.FAILED,
@@ -120,7 +146,8 @@ def verify(bundle: BundlePath, device: DeviceOption = None, json: Json = False) 
             )
             for check in checks
         ]
-        table("Golden samples", ("variant", "", "max abs error", "cosine", "same top-1", ""), rows)
+        table("Golden samples", ("variant", "", "max abs error", "cosine", "same top-1", ""), cells)
+        locating.show(located)
     if not all(check.passed for check in checks):
         raise typer.Exit(1)
 

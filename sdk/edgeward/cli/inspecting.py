@@ -43,13 +43,14 @@ def describe(tensor: Tensor) -> str:
 
 def _row(manifest: Manifest, variant: Variant) -> tuple[str | Text, ...]:
     missing = engines.missing_reason(variant.engine)
+    remarks = [f"for {variant.engine}-{each.requested}: {each.note}" for each in variant.fallbacks]
     return (
         variant.id,
         variant.quantization or "–",
         f"{variant.size_bytes / 1e3:.1f}",
         number(variant.metric, 4),
         number(variant.latency_ms),
-        Text(missing or "", "dim"),
+        Text("; ".join([missing, *remarks] if missing else remarks), "dim"),
     )
 
 

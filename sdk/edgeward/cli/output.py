@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from edgeward_converters.report import Report
+from edgeward_converters.report import Outcome, Report
 from edgeward_runtimes.errors import ConfigError
 
 # Into a file or a pipe there is no terminal whose width would have to be kept.
@@ -60,6 +60,12 @@ def number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:.{digits}g}"
 
 
+def _verdict(outcome: Outcome) -> Text:
+    if not outcome.kept:
+        return Text.assemble(("left out: ", "yellow"), outcome.remark)
+    return KEPT if not outcome.remark else Text.assemble(KEPT, " ", (outcome.remark, "yellow"))
+
+
 def show_conversion(report: Report) -> None:
     """Print a conversion's report as a table."""
     rows = [
@@ -70,7 +76,7 @@ def show_conversion(report: Report) -> None:
             "–" if outcome.metric is None else f"{outcome.metric:.4f}",
             "–" if outcome.drop is None else f"{outcome.drop:+.4f}",
             number(outcome.latency_ms),
-            KEPT if outcome.kept else Text.assemble(("left out: ", "yellow"), outcome.reason or ""),
+            _verdict(outcome),
         )
         for outcome in report.variants
     ]

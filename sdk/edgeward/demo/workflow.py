@@ -20,6 +20,7 @@ from edgeward.demo.devices import DemoDevice, Predicted
 from edgeward.monitor.process import MonitorProcess
 from edgeward_converters import Conversion, convert
 from edgeward_runtimes.errors import ConfigError, DeviceError, MonitorError
+from edgeward_runtimes.manifest import Preprocess
 
 _FLEET = "demo"
 _DEVICES = ("device-1", "device-2")
@@ -121,6 +122,7 @@ def _convert(place: Path) -> Conversion:
             calibration=place / "calibration.npz",
             evaluation=place / "evaluation.npz",
             labels=tuple("0123456789"),
+            preprocess=Preprocess(scale=1 / 255),
             report=place / "report",
             progress=progress,
         )
