@@ -38,8 +38,9 @@ lint: install  ## Format, style, types, and who may import whom
 fuzz: $(WITH_TORCH)  ## Convert five hundred damaged sources of each kind: none may hang or end in a traceback
 	EDGEWARD_FUZZ_INPUTS=500 $(BIN)/python -m pytest -s tests/integration/test_fuzzed_sources.py
 
-bench: install  ## Time every variant of the demo's model on this machine
+bench: install  ## Time every variant of the demo's model here, and a conversion against the libraries alone (docs/performance.md)
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-group-by=group --benchmark-columns=median,iqr,rounds
+	$(BIN)/python -m tests.benchmarks.conversion --write docs/performance.md
 
 bench-runtime: install  ## Compare predict with the engine under it; writes the table of docs/performance.md
 	$(BIN)/python -m tests.benchmarks.runtime --write docs/performance.md

@@ -54,7 +54,7 @@ class Metric(_Frozen, frozen=True):
 
 
 class Fallback(_Frozen, frozen=True):
-    """A precision that was asked for (`requested`) and ended at another artifact; `note` is one sentence that says why."""
+    """A precision that was asked for (`requested`) and ended at another artifact; `note` says why in a sentence."""
 
     requested: Name
     note: str

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgeward.workflow import convert, flash
     from edgeward_runtimes.bundle import Bundle
+    from edgeward_runtimes.classification import Classification
     from edgeward_runtimes.errors import (
         BundleError,
         ConfigError,
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
         InstallError,
         MonitorError,
     )
-    from edgeward_runtimes.classification import Classification
     from edgeward_runtimes.loading import load
     from edgeward_runtimes.manifest import Preprocess
     from edgeward_runtimes.model import Model

@@ -5,6 +5,7 @@ The same calls with the same settings as edgeward's, so that what edgeward takes
 
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,8 @@ def convert(keras_file: Path, pictures: NDArray[np.float32], folder: Path) -> fl
 
 
 def _import_all() -> None:
-    import ai_edge_quantizer
-    import keras
-    import nncf
-    import onnxruntime.quantization
-    import openvino
-    import tensorflow
-    import tf2onnx  # noqa: F401
+    for name in ("ai_edge_quantizer", "keras", "nncf", "onnxruntime.quantization", "openvino", "tensorflow", "tf2onnx"):
+        import_module(name)
 
 
 def _load_and_export(keras_file: Path, folder: Path) -> str:

@@ -59,7 +59,7 @@ def test_an_lstm_keeps_its_accuracy_on_every_engine(test_data: Path, worker: Wor
         assert variant.metric is not None
         assert abs(variant.metric - accuracy) <= HALF_A_POINT + 1e-9, variant
     for engine in ("litert", "onnxruntime", "openvino"):
-        # The embedding is nine tenths of it, and in int8 with a scale for every word.
+        # The embedding is 97 % of it, and in int8 with a scale for every word.
         assert variants[f"{engine}-int8"].size_bytes < 0.4 * variants[f"{engine}-fp32"].size_bytes
 
     calibrated = convert(

@@ -1,4 +1,4 @@
-"""A `.tflite` file as a source: MLPerf Tiny's own, float and quantized, packaged as they are and proved on themselves."""
+"""`.tflite` files as sources: MLPerf Tiny's own, float and quantized, packaged as they are, proved on themselves."""
 
 from pathlib import Path
 

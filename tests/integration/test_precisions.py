@@ -17,6 +17,7 @@ from edgeward_converters.pipeline import Conversion
 from edgeward_converters.quantizers.onnxruntime_weights import store_in_8_bits
 from edgeward_converters.report import Outcome
 from edgeward_converters.variants import ALL
+from edgeward_converters.worker import Worker
 from edgeward_runtimes.golden import check
 from edgeward_runtimes.model import Model
 
@@ -25,7 +26,7 @@ helper = onnx.helper
 
 
 @pytest.fixture(scope="module")
-def every(digits: Path) -> Conversion:
+def every(digits: Path, worker: Worker) -> Conversion:
     """The demo's network in all that there is."""
     return convert(
         digits / "digits.keras",
@@ -34,6 +35,7 @@ def every(digits: Path) -> Conversion:
         calibration=digits / "calibration.npz",
         evaluation=digits / "evaluation.npz",
         max_drop=0.02,
+        worker=worker,
     )
 
 
@@ -95,10 +97,10 @@ def test_people_and_scripts_read_what_stands_in_for_what(every: Conversion, monk
         assert expected in " ".join(capfd.readouterr().out.split())
 
 
-def test_a_tflite_file_that_came_quantized_stays_what_it_is(every: Conversion, tmp_path: Path) -> None:
+def test_a_tflite_file_that_came_quantized_stays_what_it_is(every: Conversion, worker: Worker, tmp_path: Path) -> None:
     with zipfile.ZipFile(every.bundle.path) as archive:
         source = Path(archive.extract("variants/litert-int8_dynamic.tflite", tmp_path))
-    conversion = convert(source, variants=["litert-fp32", "litert-int8"])
+    conversion = convert(source, variants=["litert-fp32", "litert-int8"], worker=worker)
     (variant,) = conversion.bundle.manifest.variants
     assert (variant.id, variant.precision, variant.quantization) == ("litert-int8", "int8", "dynamic")
     assert [(each.requested, each.note) for each in variant.fallbacks] == [("fp32", "the source itself is int8")]
@@ -148,7 +150,7 @@ def _model(nodes: list, inputs: list, outputs: list, weights: dict[str, np.ndarr
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def test_a_model_in_which_nothing_can_be_quantized_says_so(tmp_path: Path) -> None:
+def test_a_model_in_which_nothing_can_be_quantized_says_so(worker: Worker, tmp_path: Path) -> None:
     nodes = [helper.make_node("Mul", ["x", "x"], ["square"]), helper.make_node("Softmax", ["square"], ["y"])]
     shape = ["batch", 5]
     model = _model(
@@ -159,7 +161,7 @@ def test_a_model_in_which_nothing_can_be_quantized_says_so(tmp_path: Path) -> No
     )
     onnx.save(model, str(tmp_path / "plain.onnx"))
     wanted = ["onnxruntime-fp32", "onnxruntime-int8", "openvino-int4", "openvino-fp16"]
-    outcomes = _by_request(convert(tmp_path / "plain.onnx", variants=wanted))
+    outcomes = _by_request(convert(tmp_path / "plain.onnx", variants=wanted, worker=worker))
     assert [outcomes[asked].kept for asked in wanted] == [True, False, False, True]
     nothing = "nothing was quantized: none of its weights can be in {} here"
     assert outcomes["onnxruntime-int8"].reason == f"dynamic int8, int8 of the weights alone: {nothing.format('int8')}"
@@ -167,7 +169,7 @@ def test_a_model_in_which_nothing_can_be_quantized_says_so(tmp_path: Path) -> No
     assert outcomes["openvino-fp16"].remark.startswith(f"for openvino-fp16: fp16: {nothing.format('fp16')}; in its ")
 
 
-def test_a_model_of_one_batch_size_is_calibrated_in_such_batches(tmp_path: Path) -> None:
+def test_a_model_of_one_batch_size_is_calibrated_in_such_batches(worker: Worker, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     weights = {"w": random.normal(size=(16, 8)).astype(np.float32)}
     model = _model(
@@ -179,7 +181,7 @@ def test_a_model_of_one_batch_size_is_calibrated_in_such_batches(tmp_path: Path)
     onnx.save(model, str(tmp_path / "four.onnx"))
     calibration = random.normal(size=(30, 16)).astype(np.float32)
     conversion = convert(
-        tmp_path / "four.onnx", variants=["onnxruntime-int8", "openvino-int8"], calibration=calibration
+        tmp_path / "four.onnx", variants=["onnxruntime-int8", "openvino-int8"], calibration=calibration, worker=worker
     )
     for variant in conversion.bundle.manifest.variants:
         assert variant.quantization == "static", variant.fallbacks

@@ -25,12 +25,11 @@ from edgeward_converters.exporters import tflite_file
 from edgeward_converters.quantizers import Written
 from edgeward_converters.quantizers.contents import Constant
 from edgeward_converters.quantizers.ladder import Rung
-from edgeward_converters.quantizers.litert_lookups import builtin_code, use_lookups
+from edgeward_converters.quantizers.litert_lookups import builtin_code, row_lengths, use_lookups
 from edgeward_runtimes.errors import ConversionError
 from edgeward_runtimes.manifest import Quantization
 
 _ALL = TFLOperationName.ALL_SUPPORTED
-_IN_4_BITS = (TFLOperationName.FULLY_CONNECTED, TFLOperationName.CONV_2D, TFLOperationName.EMBEDDING_LOOKUP)
 _ELEMENTWISE = {
     getattr(schema.BuiltinOperator, name)
     for name in ("ADD", "SUB", "MUL", "DIV", "POW", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE", "SELECT", "SELECT_V2")
@@ -49,7 +48,7 @@ _KINDS: dict[Rung, Quantization] = {
 def quantize(float_artifact: Path, artifact: Path, rung: Rung, calibration: list[Arrays] | None) -> Written:
     """Write a `.tflite` of another precision. Raises ConversionError."""
     content = use_lookups(float_artifact.read_bytes())
-    recipe = _recipe(rung)
+    recipe = _recipe(rung, content)
     ranges = None
     if _KINDS[rung] == "static":
         if calibration is None:
@@ -102,7 +101,7 @@ def _dequantizes_constants(model: Any) -> bool:
     )
 
 
-def _recipe(rung: Rung) -> RecipeManager:
+def _recipe(rung: Rung, content: bytes) -> RecipeManager:
     """What is to become of which operator; what comes later overrules."""
     recipe = RecipeManager()
     if rung.precision == "fp16":
@@ -110,7 +109,7 @@ def _recipe(rung: Rung) -> RecipeManager:
         recipe.add_weight_only_config(".*", _ALL, 16, QuantGranularity.TENSORWISE, AlgorithmName.FLOAT_CASTING)
     elif rung.precision == "int4":
         recipe.add_dynamic_config(".*", _ALL, 8)
-        for operation in _IN_4_BITS:
+        for operation in _in_4_bits(content):
             recipe.add_dynamic_config(".*", operation, 4, algorithm_key=AlgorithmName.OCTAV)
     elif rung.way == "dynamic":
         recipe.add_dynamic_config(".*", _ALL, 8)
@@ -124,6 +123,13 @@ def _recipe(rung: Rung) -> RecipeManager:
         for operation in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):
             recipe.add_quantization_config(".*", operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
     return recipe
+
+
+def _in_4_bits(content: bytes) -> list[TFLOperationName]:
+    """The operators that LiteRT has in 4 bits. Its lookup misreads rows of an odd length, which share a byte."""
+    operations = [TFLOperationName.FULLY_CONNECTED, TFLOperationName.CONV_2D]
+    are_even = all(length % 2 == 0 for length in row_lengths(content))
+    return [*operations, TFLOperationName.EMBEDDING_LOOKUP] if are_even else operations
 
 
 def _ranges(content: bytes, recipe: RecipeManager, calibration: list[Arrays]) -> Any:

@@ -34,6 +34,17 @@ def use_lookups(content: bytes) -> bytes:
     return tflite_file.write(model)
 
 
+def row_lengths(content: bytes) -> set[int]:
+    """How long the rows of its lookups' tables are."""
+    model = tflite_file.read(content)
+    return {
+        int(graph.tensors[operator.inputs[1]].shape[-1])
+        for graph in model.subgraphs
+        for operator in graph.operators
+        if builtin_code(model, operator) == _LOOKUP
+    }
+
+
 def _replace(model: Any, graph: Any) -> bool:
     operators: list[Any] = []
     for operator in graph.operators:
