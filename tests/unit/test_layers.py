@@ -213,7 +213,7 @@ _SKIPS = st.lists(st.booleans(), min_size=2, max_size=6)
 
 
 @given(_SKIPS, st.integers(0, 2**32 - 1), st.booleans())
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_a_variant_that_is_right_departs_nowhere(skips: list[bool], seed: int, named: bool) -> None:
     x = np.random.default_rng(seed).normal(size=(SAMPLES, *SHAPE)).astype(np.float32)
     blocks = _network(seed, skips)
@@ -225,7 +225,7 @@ def test_a_variant_that_is_right_departs_nowhere(skips: list[bool], seed: int, n
 
 
 @given(_SKIPS, st.integers(0, 2**32 - 1), st.booleans(), st.data())
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_the_faulty_layer_is_named_and_none_that_passes_it_on(
     skips: list[bool], seed: int, named: bool, data: st.DataObject
 ) -> None:
