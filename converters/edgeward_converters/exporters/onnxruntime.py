@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
+from onnx import helper
 
 from edgeward_converters.exporters import refuse_quantized
 from edgeward_converters.sources import Source
@@ -30,7 +32,9 @@ def from_saved_model(source: Source, artifact: Path) -> list[Path]:
         results = serve(**{tensor.name: value for tensor, value in zip(source.inputs, tensors, strict=True)})
         return [tf.identity(results[tensor.name]) for tensor in source.outputs]
 
-    model, _ = tf2onnx.convert.from_function(ordered, specifications, opset=OPSET)
+    model, _ = tf2onnx.convert.from_function(
+        ordered, specifications, opset=OPSET, custom_op_handlers={"Erfc": (_erfc, [])}
+    )
     return _save(model, source, artifact)
 
 
@@ -61,8 +65,28 @@ def from_tflite(source: Source, artifact: Path) -> list[Path]:
     return _save(model, source, artifact)
 
 
+def _erfc(graph: Any, node: Any, name: str, settings: Any) -> None:
+    """1 − erf(x), which tf2onnx has not; Keras's gelu is made of it."""
+    output, shapes, dtypes = node.output[0], node.output_shapes, node.output_dtypes
+    graph.remove_node(node.name)
+    one = graph.make_const(f"{name}_one", np.array(1, helper.tensor_dtype_to_np_dtype(dtypes[0])))
+    erf = graph.make_node("Erf", [node.input[0]], shapes=shapes, dtypes=dtypes)
+    graph.make_node("Sub", [one.output[0], erf.output[0]], outputs=[output], shapes=shapes, dtypes=dtypes)
+
+
+def _in_order(model: onnx.ModelProto, source: Source) -> None:
+    """Put the graph's tensors into the source's order where their names say it: a `.tflite` has an order of its own."""
+    for values, tensors in ((model.graph.input, source.inputs), (model.graph.output, source.outputs)):
+        by_name = {value.name: value for value in values}
+        if set(by_name) == {tensor.name for tensor in tensors}:
+            ordered = [by_name[tensor.name] for tensor in tensors]
+            del values[:]
+            values.extend(ordered)
+
+
 def _save(model: onnx.ModelProto, source: Source, artifact: Path) -> list[Path]:
     """Name the tensors, free the batch axis, check, write."""
+    _in_order(model, source)
     rename(model, [tensor.name for tensor in source.inputs], [tensor.name for tensor in source.outputs])
     if source.batch is None:
         for given in (*model.graph.input, *model.graph.output):

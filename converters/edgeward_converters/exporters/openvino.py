@@ -1,12 +1,15 @@
 """To `.xml` with its `.bin`: OpenVINO's own frontends for all four forms."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import openvino
 
-from edgeward_converters.exporters import onnx_loops, refuse_quantized
+from edgeward_converters.exporters import onnx_loops, onnxruntime, refuse_quantized
 from edgeward_converters.sources import Source
+
+_RECURRENT = re.compile(r"aten\.(lstm|gru|rnn_tanh|rnn_relu)\.")
 
 
 def from_saved_model(source: Source, artifact: Path) -> list[Path]:
@@ -16,10 +19,18 @@ def from_saved_model(source: Source, artifact: Path) -> list[Path]:
 
 
 def from_torch(source: Source, artifact: Path) -> list[Path]:
-    """Read the exported program: tracing the module instead fails on a TransformerEncoder."""
+    """Read the exported program: tracing the module instead fails on a TransformerEncoder.
+
+    OpenVINO takes recurrent layers apart step by step, in minutes where the batch is free. ONNX has operators for them,
+    which become OpenVINO's own sequences.
+    """
     from edgeward_converters.sources.torch import load
 
-    model = openvino.convert_model(load(source.canonical))
+    program = load(source.canonical)
+    if any(_RECURRENT.match(str(node.target)) for node in program.graph.nodes):
+        (translated,) = onnxruntime.from_torch(source, artifact.with_suffix(".onnx"))
+        return _save(openvino.convert_model(str(translated)), source, artifact)
+    model = openvino.convert_model(program)
     _name(model.inputs, source.inputs)
     _name(model.outputs, source.outputs)
     return _save(model, source, artifact)

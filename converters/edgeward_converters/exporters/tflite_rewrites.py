@@ -42,9 +42,9 @@ def _copy_outputs(model: Any, graph: Any) -> None:
             continue
         inner = writer.like(output)
         for maker in makers:
-            maker.outputs = np.where(maker.outputs == output, inner, maker.outputs)
+            maker.outputs = np.where(maker.outputs == output, np.int32(inner), maker.outputs)
         for reader in readers:
-            reader.inputs = np.where(reader.inputs == output, inner, reader.inputs)
+            reader.inputs = np.where(reader.inputs == output, np.int32(inner), reader.inputs)
         writer.reshape(inner, writer.shape(output), into=output)
     graph.operators += writer.operators
 

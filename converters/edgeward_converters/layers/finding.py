@@ -27,7 +27,7 @@ class Finding(Struct, frozen=True):
         max_abs_error: Of its output, in its unit; None without a source tensor to compare with.
         relative_error: The same over the largest absolute value of the source's output.
         cosine: Smallest cosine similarity of any sample.
-        snr_db: Signal to noise of its output, decibels; None also for one that is exactly right.
+        snr_db: Signal to noise of its output, decibels; infinite for one that is exactly right.
         reason: Why this layer, in a sentence.
         around: Layers before and after it, in order.
     """

@@ -4,6 +4,7 @@ Keras runs once beside it with every layer recorded, nested models' layers too. 
 the SavedModel's tensors, that tensor has the layer's name, and the operations in its scope are `layer/operation`.
 """
 
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -62,7 +63,6 @@ def _layer_outputs(source: Source, inputs: Mapping[str, NDArray[Any]]) -> list[t
 
 def _recording(layer: Any, recorded: list[tuple[str, NDArray[Any]]]) -> Any:
     """The layer's call, with what it gives written down."""
-    import functools
 
     import keras
 

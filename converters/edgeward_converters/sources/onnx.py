@@ -131,6 +131,6 @@ def _tensors(values: list[Any], given: Given) -> list[Tensor]:
                 f"{given.named} has {value.name!r}, which is no tensor of known rank; edgeward needs one."
             )
         dtype = check_dtype(value.name, str(tensor_dtype_to_np_dtype(kind.elem_type)), given.named)
-        shape = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in kind.shape.dim)
+        shape = tuple(dim.dim_value if dim.dim_value > 0 else None for dim in kind.shape.dim)  # some write 0 or -1
         tensors.append(Tensor(name=name, shape=shape, dtype=dtype))
     return tensors

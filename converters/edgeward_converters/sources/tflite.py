@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from edgeward_converters.exporters.tflite_names import name_tensors
@@ -30,6 +31,8 @@ def describe(given: Given, folder: Path) -> Source:
     canonical = folder / "source.tflite"
     names = (_renamed(session.inputs, inputs), _renamed(session.outputs, outputs))
     canonical.write_bytes(name_tensors(given.path.read_bytes(), *names))
+    if all(tensor.shape[:1] == (None,) for tensor in inputs):  # the outputs follow, though quantizers write 1 there
+        outputs = [replace(tensor, shape=(None, *tensor.shape[1:])) for tensor in outputs]
     free_inputs, free_outputs, batch = with_batch_axis(inputs, outputs, given.named)
     return Source(
         kind="tflite",

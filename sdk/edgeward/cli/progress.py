@@ -6,6 +6,7 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from edgeward.cli.output import chatter
+from edgeward_converters import Outcome
 from edgeward_converters.events import Event, Finished, Started
 
 _SOURCE = "source"
@@ -40,8 +41,7 @@ class ConversionProgress:
                 self._finish(_SOURCE, "loaded")
             self._row(event.variant or _SOURCE, event.step)
         elif isinstance(event, Finished):
-            outcome = event.outcome
-            self._finish(outcome.id, "kept" if outcome.kept else f"[yellow]left out:[/] {escape(outcome.reason or '')}")
+            self._finish(event.outcome.asked, _became(event.outcome))
 
     def _row(self, name: str, step: str) -> None:
         if name in self._rows:
@@ -52,3 +52,10 @@ class ConversionProgress:
     def _finish(self, name: str, step: str) -> None:
         if name in self._rows:
             self._progress.update(self._rows[name], step=step, completed=1)
+
+
+def _became(outcome: Outcome) -> str:
+    """What a request came to, in a few words."""
+    if not outcome.kept:
+        return f"[yellow]left out:[/] {escape(outcome.remark)}"
+    return "kept" if outcome.fallback is None else f"kept as {outcome.id}: {escape(outcome.remark)}"
