@@ -92,7 +92,8 @@ def _cells(worker: Worker, family: Family, source: SourceKind, folder: Path) -> 
 def _text(cell: Cell) -> str:
     if cell.reason is not None:
         return f"✗ {cell.reason}"
-    return f"✓ {cell.error:.0e}, {cell.seconds:.1f} s"
+    error = f"{cell.error:.0e}" if cell.error else "0"
+    return f"✓ {error}, {cell.seconds:.1f} s"
 
 
 def report(rows: Sequence[Row], seconds: float, others: float) -> str:

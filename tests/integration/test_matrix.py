@@ -1,6 +1,6 @@
 """Every family from every source predicts on every engine what its own framework answers.
 
-`make test` runs one family a source. The rest is marked `matrix`, takes a quarter of an hour, and is run by
+`make test` runs one family a source. The rest is marked `matrix`, takes some ten minutes, and is run by
 `make matrix`, which writes docs/conversions.md, or by `pytest -m matrix`.
 """
 

@@ -1,5 +1,6 @@
 """Keras 3 models: `.keras` files, `.h5` files (also those that Keras 2 wrote), and live `keras.Model` objects."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def describe(given: Given, folder: Path) -> Source:
     import tensorflow as tf
     from keras.export import ExportArchive
 
-    model = load(given.path)
+    model = _loaded(given.path, given.path.stat().st_mtime_ns)
     inputs = _tensors(model.inputs, [tensor.name for tensor in model.inputs], given)
     outputs = _tensors(model.outputs, _output_names(model), given)
     specifications = [tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name) for tensor in inputs]
@@ -61,7 +62,7 @@ def describe(given: Given, folder: Path) -> Source:
 
 def answers(source: Source, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """The model's outputs, by Keras itself."""
-    model = load(source.path)
+    model = _loaded(source.path, source.path.stat().st_mtime_ns)
 
     def run(arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
         return [np.asarray(each) for each in _flat(model.predict_on_batch(structured(model, arrays)))]
@@ -80,6 +81,12 @@ def load(path: Path) -> Any:
         raise SourceError(f"Keras cannot load {path}: {type(error).__name__}: {one_line(error)}") from error
     _check_inputs(model, str(path))
     return model
+
+
+@lru_cache(maxsize=1)
+def _loaded(path: Path, modified_ns: int) -> Any:
+    """The last file's model, kept from `describe` for `answers`; nobody may change it."""
+    return load(path)
 
 
 def _check_inputs(model: Any, named: str) -> None:
