@@ -24,11 +24,14 @@ def from_torch(source: Source, artifact: Path) -> list[Path]:
     """Convert the program by litert-torch, for its own batch or one sample: the runtime splits what is more."""
     import litert_torch
 
+    from edgeward_converters.exporters.torch_operators import is_recurrent, lowered
     from edgeward_converters.sources import torch
 
     program = torch.load(source.canonical)
+    if is_recurrent(program):  # litert-torch writes out every step
+        return _through_onnx(source, artifact)
     arguments, options = torch.arguments_of(program, torch.examples(program, source.batch or 1))
-    edge = litert_torch.convert(program.module(), arguments, options or None)
+    edge = litert_torch.convert(lowered(program).module(), arguments, options or None)
     edge.export(str(artifact))
     return _named(source, artifact)
 
@@ -45,6 +48,13 @@ def from_tflite(source: Source, artifact: Path) -> list[Path]:
     """Take the file as it is."""
     artifact.write_bytes(source.canonical.read_bytes())
     return [artifact]
+
+
+def _through_onnx(source: Source, artifact: Path) -> list[Path]:
+    from edgeward_converters.exporters import onnx2tf, onnxruntime
+
+    (translated,) = onnxruntime.from_torch(source, artifact.with_suffix(".onnx"))
+    return onnx2tf.export(translated, artifact, source.inputs, source.outputs)
 
 
 def _named(source: Source, artifact: Path) -> list[Path]:

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from edgeward_converters.exporters import refuse_quantized
+from edgeward_converters.exporters import refuse_quantized, torch_onnx
 from edgeward_converters.sources import Source
 from edgeward_converters.sources.onnx import rename
 
@@ -40,12 +40,7 @@ def from_saved_model(source: Source, artifact: Path) -> list[Path]:
 
 def from_torch(source: Source, artifact: Path) -> list[Path]:
     """Translate the program by torch.onnx."""
-    import torch
-
-    from edgeward_converters.sources.torch import load
-
-    converted = torch.onnx.export(load(source.canonical), (), dynamo=True, verbose=False)
-    return _save(converted.model_proto, source, artifact)
+    return _save(onnx.load(str(torch_onnx.of(source, artifact.parent))), source, artifact)
 
 
 def from_onnx(source: Source, artifact: Path) -> list[Path]:

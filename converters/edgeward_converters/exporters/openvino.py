@@ -1,20 +1,18 @@
 """To `.xml` with its `.bin`: OpenVINO's own frontends for all four forms."""
 
-import re
 from pathlib import Path
 from typing import Any
 
 import openvino
 
 from edgeward_converters.exporters import onnx_loops, onnxruntime, refuse_quantized
+from edgeward_converters.exporters.torch_operators import is_recurrent
 from edgeward_converters.sources import Source
-
-_RECURRENT = re.compile(r"aten\.(lstm|gru|rnn_tanh|rnn_relu)\.")
 
 
 def from_saved_model(source: Source, artifact: Path) -> list[Path]:
     """Read the signature."""
-    model = openvino.convert_model(str(source.canonical))
+    model = _read(source.canonical)
     return _save(model, source, artifact)
 
 
@@ -27,9 +25,9 @@ def from_torch(source: Source, artifact: Path) -> list[Path]:
     from edgeward_converters.sources.torch import load
 
     program = load(source.canonical)
-    if any(_RECURRENT.match(str(node.target)) for node in program.graph.nodes):
+    if is_recurrent(program):
         (translated,) = onnxruntime.from_torch(source, artifact.with_suffix(".onnx"))
-        return _save(openvino.convert_model(str(translated)), source, artifact)
+        return _save(_read(translated), source, artifact)
     model = openvino.convert_model(program)
     _name(model.inputs, source.inputs)
     _name(model.outputs, source.outputs)
@@ -39,19 +37,24 @@ def from_torch(source: Source, artifact: Path) -> list[Path]:
 def from_onnx(source: Source, artifact: Path) -> list[Path]:
     """Read the file; loops that OpenVINO cannot read are written out."""
     try:
-        model = openvino.convert_model(str(source.canonical))
+        model = _read(source.canonical)
     except Exception:
         unrolled = onnx_loops.unrolled(source.canonical, artifact.parent)
         if unrolled == source.canonical:
             raise
-        model = openvino.convert_model(str(unrolled))
+        model = _read(unrolled)
     return _save(model, source, artifact)
 
 
 def from_tflite(source: Source, artifact: Path) -> list[Path]:
     """Read the file. Raises ConversionError for one that is quantized already."""
     refuse_quantized(source)
-    return _save(openvino.convert_model(str(source.canonical)), source, artifact)
+    return _save(_read(source.canonical), source, artifact)
+
+
+def _read(path: Path) -> openvino.Model:
+    """By OpenVINO itself; `convert_model` reads a path the same way, after asking itself of which framework it is."""
+    return openvino.Core().read_model(str(path))
 
 
 def save(model: openvino.Model, artifact: Path) -> list[Path]:

@@ -20,14 +20,13 @@ _DTYPES = re.compile(r"bool|u?int(8|16|32|64)|float(16|32|64)")
 def clean_names(names: Iterable[str]) -> list[str]:
     """Names without scopes and output indices, unique among each other."""
     cleaned = [re.sub(r"[^A-Za-z0-9_]", "_", name.partition(":")[0]).strip("_") or "tensor" for name in names]
-    taken: set[str] = set()
+    taken: list[str] = []
     for index, name in enumerate(cleaned):
         unique = name if cleaned.count(name) == 1 else f"{name}_{index}"
         while unique in taken:
             unique += "_"
-        taken.add(unique)
-        cleaned[index] = unique
-    return cleaned
+        taken.append(unique)
+    return taken
 
 
 def check_dtype(name: str, dtype: str, named: str) -> str:
