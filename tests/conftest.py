@@ -17,6 +17,8 @@ from edgeward_converters.worker import Worker
 from edgeward_runtimes.home import Home
 from tests.builders import write_bundle
 
+# A command's words to its exit code, stdout and stderr.
+Cli = Callable[..., tuple[int, str, str]]
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 # Property tests read shared files through function fixtures, and a busy machine must not make them fail.
@@ -99,6 +101,20 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     for name, value in device.environment.items():
         monkeypatch.setenv(name, value)
     return device
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
+    """Run a command in this process; gives exit code, stdout, stderr."""
+    from edgeward.cli import run
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["edgeward", *map(str, arguments)])
+        code = run()
+        captured = capfd.readouterr()
+        return code, captured.out, captured.err
+
+    return call
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from msgspec.structs import replace
 
 from edgeward_runtimes import bundle as bundles
@@ -29,17 +30,14 @@ def _declared(variant: Variant, written: dict[str, bytes]) -> Variant:
 
 
 def _litert(artifact: Path, batch: int) -> None:
-    import flatbuffers
-    from ai_edge_litert import schema_py_generated as schema
+    from edgeward_converters.exporters import tflite_file
 
-    model = schema.ModelT.InitFromPackedBuf(bytearray(artifact.read_bytes()))
+    model = tflite_file.read(artifact.read_bytes())
     for graph in model.subgraphs:
         for tensor in graph.tensors:
             if tensor.shapeSignature is not None and len(tensor.shapeSignature) and tensor.shapeSignature[0] == -1:
-                tensor.shape[0], tensor.shapeSignature = batch, None
-    builder = flatbuffers.Builder()
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    artifact.write_bytes(builder.Output())
+                tensor.shape, tensor.shapeSignature = np.array([batch, *tensor.shape[1:]], np.int32), None
+    artifact.write_bytes(tflite_file.write(model))
 
 
 def _onnxruntime(artifact: Path, batch: int) -> None:

@@ -96,9 +96,8 @@ class Worker:
     def _obituary(self) -> str:
         code = self._process.wait() if self._process is not None else 0
         self._stop()
-        cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         log = Path(self._log.name).read_bytes()[self._job_start :].decode(errors="replace")
-        return f"a native crash ({cause}) in the worker process{_last_words(log, code)}"
+        return f"a native crash ({ended_by(code)}) in the worker process{_last_words(log, code)}"
 
     def _stop(self) -> None:
         if self._connection is not None:
@@ -108,6 +107,11 @@ class Worker:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+
+def ended_by(code: int) -> str:
+    """What ended a process with this return code: the signal's name, or the exit code."""
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
 def _last_words(log: str, code: int) -> str:

@@ -16,29 +16,15 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 import edgeward
-from edgeward.cli import run
 from edgeward_runtimes import bundle as bundles
 from edgeward_runtimes.classification import Classification
 from edgeward_runtimes.errors import ConfigError, EngineError, InputError
 from edgeward_runtimes.home import Home
 from edgeward_runtimes.manifest import Preprocess, Tensor
 from tests.builders import bundle_content
+from tests.conftest import Cli
 
-Cli = Callable[..., tuple[int, str, str]]
 LABELS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-
-
-@pytest.fixture
-def cli(monkeypatch, capfd) -> Cli:
-    """Run a command in this process; gives exit code, stdout, stderr."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["edgeward", *map(str, arguments)])
-        code = run()
-        captured = capfd.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

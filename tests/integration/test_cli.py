@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,24 +10,9 @@ import pytest
 from PIL import Image
 
 import edgeward
-from edgeward.cli import run
 from edgeward_runtimes.home import Home
 from edgeward_runtimes.manifest import Preprocess
-
-Cli = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def cli(monkeypatch, capfd) -> Cli:
-    """Run a command in this process; gives exit code, stdout, stderr."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["edgeward", *map(str, arguments)])
-        code = run()
-        captured = capfd.readouterr()
-        return code, captured.out, captured.err
-
-    return call
+from tests.conftest import Cli
 
 
 def _refused(outcome: tuple[int, str, str], message: str) -> None:

@@ -5,7 +5,6 @@ in the worker, which imports TensorFlow and PyTorch once.
 """
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
-from edgeward.cli import run
 from edgeward_converters import exporters, layers, sources
 from edgeward_converters.layers import Finding, Layer
 from edgeward_converters.layers.counterparts import match
@@ -24,8 +22,8 @@ from edgeward_converters.sources.recognize import recognize
 from edgeward_converters.worker import Worker
 from edgeward_runtimes import bundle as bundles
 from edgeward_runtimes.bundle import Bundle
+from tests.conftest import Cli
 
-Cli = Callable[..., tuple[int, str, str]]
 Arrays = dict[str, np.ndarray]
 
 CHANNELS = 3
@@ -191,13 +189,14 @@ def _shuffled(array: np.ndarray) -> np.ndarray:
 
 def _broken_litert(artifact: Path, out: Path) -> Iterator[str]:
     """Write the artifact again and again, the weights of one more operator shuffled each time; give its name."""
-    import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
+
+    from edgeward_converters.exporters import tflite_file
 
     kinds = {schema.TensorType.FLOAT32: np.float32, schema.TensorType.INT8: np.int8}
     content = bytearray(artifact.read_bytes())
     for place in range(schema.Model.GetRootAs(content).Subgraphs(0).OperatorsLength()):
-        model = schema.ModelT.InitFromPackedBuf(content)
+        model = tflite_file.read(content)
         graph = model.subgraphs[0]
         for index in graph.operators[place].inputs:
             tensor = graph.tensors[index]
@@ -206,9 +205,7 @@ def _broken_litert(artifact: Path, out: Path) -> Iterator[str]:
                 continue
             weights = np.frombuffer(bytes(buffer.data), kinds[tensor.type])
             buffer.data = np.frombuffer(_shuffled(weights).tobytes(), np.uint8)
-            builder = flatbuffers.Builder()
-            builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-            out.write_bytes(builder.Output())
+            out.write_bytes(tflite_file.write(model))
             yield graph.tensors[graph.operators[place].outputs[0]].name.decode()
             break
 
@@ -268,12 +265,13 @@ def _exchanged_onnx(artifact: Path, out: Path) -> Iterator[str]:
 
 def _exchanged_litert(artifact: Path, out: Path) -> Iterator[str]:
     """One fused ReLU left out, or one maximum pooled as an average."""
-    import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
+
+    from edgeward_converters.exporters import tflite_file
 
     content = bytearray(artifact.read_bytes())
     for place in range(schema.Model.GetRootAs(content).Subgraphs(0).OperatorsLength()):
-        model = schema.ModelT.InitFromPackedBuf(content)
+        model = tflite_file.read(content)
         operator = model.subgraphs[0].operators[place]
         code = model.operatorCodes[operator.opcodeIndex]
         if getattr(operator.builtinOptions, "fusedActivationFunction", 0):
@@ -282,9 +280,7 @@ def _exchanged_litert(artifact: Path, out: Path) -> Iterator[str]:
             code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.AVERAGE_POOL_2D
         else:
             continue
-        builder = flatbuffers.Builder()
-        builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-        out.write_bytes(builder.Output())
+        out.write_bytes(tflite_file.write(model))
         yield model.subgraphs[0].tensors[operator.outputs[0]].name.decode()
 
 
@@ -467,19 +463,6 @@ def test_sizes_account_for_the_weights_in_the_file(unpacked, worker: Worker, eng
     stored = path.with_suffix(".bin").stat().st_size if engine == "openvino" else path.stat().st_size
     parameters = 160 + 4640 + 18496 + 650
     assert parameters * (4 if precision == "fp32" else 1) <= total <= 1.01 * stored  # OpenVINO stores equal ones once
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
-    """Run a command in this process; gives exit code, stdout, stderr."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["edgeward", *map(str, arguments)])
-        code = run()
-        captured = capfd.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 def _with(bundle: Path, out: Path, artifacts: dict[str, bytes], keep: tuple[str, ...]) -> Path:

@@ -86,7 +86,7 @@ class Onnx:
 def _operators(artifact: Path) -> Counter[str]:
     model = tflite_file.read(artifact.read_bytes())
     names = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
-    return Counter(names[tflite_file.kind(model, operator)] for operator in model.subgraphs[0].operators)
+    return Counter(names[tflite_file.builtin_code(model, operator)] for operator in model.subgraphs[0].operators)
 
 
 def _is_batch_free(artifact: Path) -> bool:

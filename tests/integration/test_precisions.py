@@ -20,6 +20,7 @@ from edgeward_converters.variants import ALL
 from edgeward_converters.worker import Worker
 from edgeward_runtimes.golden import check
 from edgeward_runtimes.model import Model
+from tests.conftest import Cli
 
 FLOAT, INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
 helper = onnx.helper
@@ -115,19 +116,12 @@ def crashing(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.syspath_prepend(str(package.parent))
 
 
-def _cli(monkeypatch, capfd, *arguments: object) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["edgeward", *map(str, arguments)])
-    code = run()
-    captured = capfd.readouterr()
-    return code, captured.out, captured.err
-
-
 def test_a_quantizer_that_crashes_natively_costs_its_own_variant_and_one_sentence(
-    digits: Path, crashing: None, tmp_path: Path, monkeypatch, capfd
+    digits: Path, crashing: None, tmp_path: Path, cli: Cli
 ) -> None:
     source, out = digits / "digits.keras", tmp_path / "digits.edge"
     both = ("--variant", "litert-int8", "--variant", "litert-fp32")
-    code, answer, _ = _cli(monkeypatch, capfd, "convert", source, "-o", out, *both, "--json")
+    code, answer, _ = cli("convert", source, "-o", out, *both, "--json")
     assert code == 0
     reasons = {each["id"]: each["reason"] for each in json.loads(answer)["variants"]}
     assert reasons["litert-fp32"] is None
@@ -137,7 +131,7 @@ def test_a_quantizer_that_crashes_natively_costs_its_own_variant_and_one_sentenc
     )
     assert [variant.id for variant in edgeward.Bundle.open(out).manifest.variants] == ["litert-fp32"]
     alone = tmp_path / "alone.edge"
-    code, answer, said = _cli(monkeypatch, capfd, "convert", source, "-o", alone, "--variant", "litert-int8")
+    code, answer, said = cli("convert", source, "-o", alone, "--variant", "litert-int8")
     assert (code, answer, alone.exists()) == (2, "", False)
     (complaint,) = [line for line in said.splitlines() if line.startswith("error: ")]
     assert "No variant of digits can be shipped. litert-int8: " in complaint

@@ -5,7 +5,6 @@ The real libraries answer, in a worker. Pictures are noise, the hardest there is
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +23,6 @@ TORCHVISION = "torchvision==0.28.0"  # the one for torch 2.13
 SIZES = ((1, 1), (1, 7), (5, 3), (13, 17), (64, 48), (97, 131), (240, 320), (333, 222), (480, 641))
 NEW_SIZES = ((1, 1), (8, 8), (7, 13), (96, 64), (224, 224))
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-
-
-@pytest.fixture(scope="module")
-def worker() -> Iterator[Worker]:
-    with Worker() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from edgeward_converters import quantizers
 from edgeward_converters.exporters import tflite_file
 from edgeward_converters.quantizers.ladder import Rung
-from edgeward_converters.quantizers.litert_lookups import builtin_code, use_lookups
+from edgeward_converters.quantizers.litert_lookups import use_lookups
 from edgeward_runtimes.errors import ConversionError
 
 INT32, INT64, FLOAT32 = schema.TensorType.INT32, schema.TensorType.INT64, schema.TensorType.FLOAT32
@@ -56,7 +56,7 @@ def _tensor(name: bytes, shape: tuple[int, ...], dtype: int, buffer: int = 0) ->
 
 def _operators(content: bytes) -> list[int]:
     model = tflite_file.read(content)
-    return [builtin_code(model, operator) for operator in model.subgraphs[0].operators]
+    return [tflite_file.builtin_code(model, operator) for operator in model.subgraphs[0].operators]
 
 
 def _run(content: bytes, indexes: np.ndarray) -> np.ndarray:

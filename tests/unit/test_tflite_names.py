@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeward_converters.exporters import tflite_file
-from edgeward_converters.exporters.tflite_names import SIGNATURE, name_tensors
+from edgeward_converters.exporters.tflite_names import name_tensors
 from edgeward_converters.exporters.tflite_writer import Writer
+from edgeward_converters.sources import SIGNATURE
 from edgeward_runtimes.errors import ConversionError
 
 WEIGHTS = np.arange(6, dtype=np.float32).reshape(2, 3)

@@ -5,27 +5,19 @@ when every element's shape is known and no variable is left, so variables become
 the batch is written into the lists' shapes.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from edgeward_runtimes.manifest import Tensor
+from edgeward_converters.exporters.signature import ordered
+from edgeward_converters.sources import Source
 
 
-def freeze(saved_model: str, inputs: Sequence[Tensor], outputs: Sequence[str], batch: int) -> Any:
-    """The concrete function of `serving_default`, its tensors in the order given, for exactly `batch` samples."""
-    loaded = tf.saved_model.load(saved_model)  # held here: its variables die with it
-    serve = loaded.signatures["serving_default"]
-    specifications = [tf.TensorSpec((batch, *each.shape[1:]), each.dtype, each.name) for each in inputs]
-
-    @tf.function(input_signature=specifications)  # type: ignore[untyped-decorator]
-    def ordered(*tensors: Any) -> list[Any]:
-        results = serve(**{each.name: value for each, value in zip(inputs, tensors, strict=True)})
-        return [tf.identity(results[name]) for name in outputs]
-
-    constant = convert_variables_to_constants_v2(ordered.get_concrete_function())
+def freeze(source: Source, batch: int) -> Any:
+    """The signature's concrete function, its tensors in the source's order, for exactly `batch` samples."""
+    function = ordered(source, batch)  # held here: its variables die with it
+    constant = convert_variables_to_constants_v2(function.get_concrete_function())
     graph = constant.graph.as_graph_def()
     _fix_lists(graph, batch)
     imported = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(graph, name=""), [])

@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from edgeward_converters.exporters.tflite_names import name_tensors
-from edgeward_converters.sources import Source
+from edgeward_converters.sources import SIGNATURE, Source
 
 
 def from_saved_model(source: Source, artifact: Path) -> list[Path]:
     """Convert the signature; a model with loops of TensorFlow's own (LSTM, GRU) is frozen first, for one sample."""
     import tensorflow as tf
 
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(source.canonical), signature_keys=["serving_default"])
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(source.canonical), signature_keys=[SIGNATURE])
     try:
         content = converter.convert()
         tf.lite.Interpreter(model_content=content).allocate_tensors()
@@ -33,7 +33,8 @@ def from_torch(source: Source, artifact: Path) -> list[Path]:
     arguments, options = torch.arguments_of(program, torch.examples(program, source.batch or 1))
     edge = litert_torch.convert(lowered(program).module(), arguments, options or None)
     edge.export(str(artifact))
-    return _named(source, artifact)
+    artifact.write_bytes(_named(source, artifact.read_bytes()))
+    return [artifact]
 
 
 def from_onnx(source: Source, artifact: Path) -> list[Path]:
@@ -57,10 +58,9 @@ def _through_onnx(source: Source, artifact: Path) -> list[Path]:
     return onnx2tf.export(translated, artifact, source.inputs, source.outputs)
 
 
-def _named(source: Source, artifact: Path) -> list[Path]:
-    names = ([tensor.name for tensor in source.inputs], [tensor.name for tensor in source.outputs])
-    artifact.write_bytes(name_tensors(artifact.read_bytes(), *names))
-    return [artifact]
+def _named(source: Source, content: bytes) -> bytes:
+    inputs, outputs = [tensor.name for tensor in source.inputs], [tensor.name for tensor in source.outputs]
+    return name_tensors(content, inputs, outputs)
 
 
 def _frozen(source: Source) -> bytes:
@@ -68,7 +68,5 @@ def _frozen(source: Source) -> bytes:
 
     from edgeward_converters.exporters.frozen import freeze
 
-    inputs, outputs = [tensor.name for tensor in source.inputs], [tensor.name for tensor in source.outputs]
-    function = freeze(str(source.canonical), source.inputs, outputs, source.batch or 1)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
-    return name_tensors(converter.convert(), inputs, outputs)
+    function = freeze(source, source.batch or 1)
+    return _named(source, tf.lite.TFLiteConverter.from_concrete_functions([function]).convert())

@@ -1,7 +1,6 @@
 """The process that runs onnx2tf, from this side: jobs go to `onnx2tf_process` by a pipe, and answers come back."""
 
 import json
-import signal
 import subprocess
 import tempfile
 from pathlib import Path
@@ -9,6 +8,7 @@ from types import TracebackType
 from typing import IO, Any, cast
 
 from edgeward_converters.exporters import onnx2tf_environment
+from edgeward_converters.worker import ended_by
 from edgeward_runtimes.errors import ConversionError, one_line
 
 _PROCESS = Path(__file__).with_name("onnx2tf_process.py")
@@ -67,6 +67,5 @@ class Converter:
         self._process.wait()
         self._log.seek(0)
         said = [line for line in self._log.read().decode(errors="replace").splitlines() if line.strip()]
-        code = self._process.returncode
-        cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        cause = ended_by(self._process.returncode)
         return f"onnx2tf's process ended with {cause}" + (f": {said[-1][:200]}" if said else "")

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from edgeward_converters.sources.onnx import rename_node
+
 Array = NDArray[Any]
 # More nodes than this are no graph that a converter gets through.
 _MOST_NODES = 50_000
@@ -82,7 +84,7 @@ class _Unrolling:
             copied = self._graph.node.add()
             copied.CopyFrom(node)
             copied.name = f"{own}/{node.name}" if node.name else ""
-            _rename(copied, names)
+            rename_node(copied, names)
         return [names.get(value.name, value.name) for value in self._body.output]
 
     def _gather(self, name: str, parts: list[str]) -> None:
@@ -96,17 +98,6 @@ class _Unrolling:
     def _constant(self, name: str, value: Array) -> str:
         self._graph.initializer.append(numpy_helper.from_array(value, name))
         return name
-
-
-def _rename(node: Any, names: Mapping[str, str]) -> None:
-    node.input[:] = [names.get(name, name) for name in node.input]
-    node.output[:] = [names.get(name, name) for name in node.output]
-    for attribute in node.attribute:
-        for subgraph in (attribute.g, *attribute.graphs):
-            for inner in subgraph.node:
-                _rename(inner, names)
-            for value in subgraph.output:
-                value.name = names.get(value.name, value.name)
 
 
 def _body(loop: Any) -> Any:

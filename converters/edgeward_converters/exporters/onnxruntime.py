@@ -16,24 +16,15 @@ OPSET = 17
 
 def from_saved_model(source: Source, artifact: Path) -> list[Path]:
     """Convert the signature by tf2onnx."""
-    import tensorflow as tf
     import tf2onnx
     from keras.src.export.tf2onnx_lib import patch_tf2onnx
 
+    from edgeward_converters.exporters.signature import ordered
+
     patch_tf2onnx()
-    loaded = tf.saved_model.load(str(source.canonical))
-    serve = loaded.signatures["serving_default"]
-    specifications = [
-        tf.TensorSpec((source.batch, *tensor.shape[1:]), tensor.dtype, tensor.name) for tensor in source.inputs
-    ]
-
-    @tf.function(input_signature=specifications)  # type: ignore[untyped-decorator]
-    def ordered(*tensors: Any) -> list[Any]:
-        results = serve(**{tensor.name: value for tensor, value in zip(source.inputs, tensors, strict=True)})
-        return [tf.identity(results[tensor.name]) for tensor in source.outputs]
-
+    function = ordered(source, source.batch)
     model, _ = tf2onnx.convert.from_function(
-        ordered, specifications, opset=OPSET, custom_op_handlers={"Erfc": (_erfc, [])}
+        function, function.input_signature, opset=OPSET, custom_op_handlers={"Erfc": (_erfc, [])}
     )
     return _save(model, source, artifact)
 

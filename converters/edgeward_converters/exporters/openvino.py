@@ -12,7 +12,7 @@ from edgeward_converters.sources import Source
 
 def from_saved_model(source: Source, artifact: Path) -> list[Path]:
     """Read the signature."""
-    model = _read(source.canonical)
+    model = openvino.convert_model(str(source.canonical))
     return _save(model, source, artifact)
 
 
@@ -27,7 +27,7 @@ def from_torch(source: Source, artifact: Path) -> list[Path]:
     program = load(source.canonical)
     if is_recurrent(program):
         (translated,) = onnxruntime.from_torch(source, artifact.with_suffix(".onnx"))
-        return _save(_read(translated), source, artifact)
+        return _save(openvino.convert_model(str(translated)), source, artifact)
     model = openvino.convert_model(program)
     _name(model.inputs, source.inputs)
     _name(model.outputs, source.outputs)
@@ -37,24 +37,19 @@ def from_torch(source: Source, artifact: Path) -> list[Path]:
 def from_onnx(source: Source, artifact: Path) -> list[Path]:
     """Read the file; loops that OpenVINO cannot read are written out."""
     try:
-        model = _read(source.canonical)
-    except Exception:
+        model = openvino.convert_model(str(source.canonical))
+    except Exception:  # its frontends raise RuntimeErrors and classes of their own
         unrolled = onnx_loops.unrolled(source.canonical, artifact.parent)
         if unrolled == source.canonical:
             raise
-        model = _read(unrolled)
+        model = openvino.convert_model(str(unrolled))
     return _save(model, source, artifact)
 
 
 def from_tflite(source: Source, artifact: Path) -> list[Path]:
     """Read the file. Raises ConversionError for one that is quantized already."""
     refuse_quantized(source)
-    return _save(_read(source.canonical), source, artifact)
-
-
-def _read(path: Path) -> openvino.Model:
-    """By OpenVINO itself; `convert_model` reads a path the same way, after asking itself of which framework it is."""
-    return openvino.Core().read_model(str(path))
+    return _save(openvino.convert_model(str(source.canonical)), source, artifact)
 
 
 def save(model: openvino.Model, artifact: Path) -> list[Path]:

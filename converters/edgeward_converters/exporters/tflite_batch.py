@@ -30,7 +30,7 @@ def freed(content: bytes) -> bytes:
     model = tflite_file.read(content)
     graph = model.subgraphs[0]
     for operator in graph.operators:
-        place = _SIZES.get(tflite_file.kind(model, operator))
+        place = _SIZES.get(tflite_file.builtin_code(model, operator))
         if place is not None and len(operator.inputs) > place and _is_of_one_sample(graph, operator):
             _free_sizes(graph, operator, model.buffers[graph.tensors[operator.inputs[place]].buffer])
     for index in (*graph.inputs, *(index for operator in graph.operators for index in operator.outputs)):

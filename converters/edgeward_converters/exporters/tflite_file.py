@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edgeward_runtimes.errors import ConversionError
 
 _IDENTIFIER = b"TFL3"
+DTYPES = {number: name.lower() for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
 _ALIGNMENT = 16
 
 
@@ -46,20 +47,25 @@ def read(content: bytes) -> Any:
     return model
 
 
-def kind(model: Any, operator: Any) -> int:
+def builtin_code(model: Any, operator: Any) -> int:
     """Which of schema.BuiltinOperator it is; old files have that in a field that ends at 127."""
     code = model.operatorCodes[operator.opcodeIndex]
     return max(int(code.builtinCode), int(code.deprecatedBuiltinCode))
 
 
+def stored_bytes(model: Any, tensor: Any) -> int:
+    """What the file holds of a tensor: 0 for what only comes about while running."""
+    data = model.buffers[tensor.buffer].data
+    return 0 if data is None else len(data)
+
+
 def constant(model: Any, tensor: Any) -> NDArray[Any] | None:
     """A tensor's values where it is a constant of float32 or int32, else None."""
-    data = model.buffers[tensor.buffer].data
     dtype = {schema.TensorType.FLOAT32: np.float32, schema.TensorType.INT32: np.int32}.get(tensor.type)
-    if data is None or not len(data) or dtype is None:
+    if not stored_bytes(model, tensor) or dtype is None:
         return None
     shape = () if tensor.shape is None else tuple(tensor.shape)
-    return np.frombuffer(np.asarray(data, np.uint8).tobytes(), dtype).reshape(shape)
+    return np.frombuffer(np.asarray(model.buffers[tensor.buffer].data, np.uint8).tobytes(), dtype).reshape(shape)
 
 
 def drop_unused(model: Any) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 from ai_edge_litert import schema_py_generated as schema
 
 from edgeward_converters.exporters import tflite_file
+from edgeward_converters.sources import SIGNATURE
 from edgeward_runtimes.errors import ConversionError
 
-SIGNATURE = "serving_default"
 # New names in the graph's order (litert-torch's is that of the arguments), or by the names that there are now.
 Names = Sequence[str] | Mapping[str, str]
 

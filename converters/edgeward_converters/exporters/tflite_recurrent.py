@@ -87,15 +87,20 @@ def _gates(writer: Writer, x: int, names: str, read: str) -> dict[str, int]:
     return {name: writer.slice(x, (0, names.index(name) * size), (samples, size)) for name in read}
 
 
-def _lstm(writer: Writer, layer: Layer, direction: Direction, rows: int) -> Step:
+def _sums(writer: Writer, layer: Layer, direction: Direction, rows: int) -> Callable[[int, int | None], int]:
+    """What goes into the activations at a step: the input and the state before it, each weighted, and the biases."""
     bias = direction.bias + direction.recurrent_bias
     inputs = _projected(writer, rows, direction.weights, bias, layer.shape[0])
     recurrent = writer.constant(direction.recurrent)
+    return lambda number, h: inputs[number] if h is None else writer.add(writer.dense(h, recurrent), inputs[number])
+
+
+def _lstm(writer: Writer, layer: Layer, direction: Direction, rows: int) -> Step:
+    sums = _sums(writer, layer, direction, rows)
 
     def step(number: int, state: State) -> State:
         h, c = state
-        gates = inputs[number] if h is None else writer.add(writer.dense(h, recurrent), inputs[number])
-        gate = _gates(writer, gates, "iofg", "iog" if c is None else "iofg")
+        gate = _gates(writer, sums(number, h), "iofg", "iog" if c is None else "iofg")
         new = writer.multiply(writer.activate(gate["i"], "LOGISTIC"), writer.activate(gate["g"], "TANH"))
         if c is not None:
             new = writer.add(writer.multiply(writer.activate(gate["f"], "LOGISTIC"), c), new)
@@ -141,14 +146,11 @@ def _gru(writer: Writer, layer: Layer, direction: Direction, rows: int) -> Step:
 
 
 def _rnn(writer: Writer, layer: Layer, direction: Direction, rows: int) -> Step:
-    bias = direction.bias + direction.recurrent_bias
-    inputs = _projected(writer, rows, direction.weights, bias, layer.shape[0])
-    recurrent = writer.constant(direction.recurrent)
+    sums = _sums(writer, layer, direction, rows)
 
     def step(number: int, state: State) -> State:
         h, _ = state
-        sums = inputs[number] if h is None else writer.add(writer.dense(h, recurrent), inputs[number])
-        return writer.activate(sums, layer.activation.upper()), None
+        return writer.activate(sums(number, h), layer.activation.upper()), None
 
     return step
 

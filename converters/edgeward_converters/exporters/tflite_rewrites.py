@@ -66,7 +66,7 @@ class _Rewriting:
         """The graph's operators, rewritten."""
         merged: list[int] = []
         for operator in self._graph.operators:
-            kind = tflite_file.kind(self._model, operator)
+            kind = tflite_file.builtin_code(self._model, operator)
             if id(operator) in merged:
                 continue
             if kind == _KINDS.BATCH_MATMUL and self._is_dense(operator):
@@ -116,7 +116,7 @@ class _Rewriting:
         if (
             len(readers) != 1
             or output in self._graph.outputs
-            or tflite_file.kind(self._model, readers[0]) != _KINDS.ADD
+            or tflite_file.builtin_code(self._model, readers[0]) != _KINDS.ADD
         ):
             return None, None
         (other,) = [index for index in readers[0].inputs if index != output] or [output]
@@ -132,8 +132,8 @@ class _Rewriting:
         if maker is None or not readers or operator.outputs[0] in self._graph.outputs:
             return False
         fused = getattr(maker.builtinOptions, "fusedActivationFunction", None)
-        return all(tflite_file.kind(self._model, each) == _KINDS.MAX_POOL_2D for each in readers) and (
-            tflite_file.kind(self._model, maker) in _NOT_NEGATIVE or fused in _FUSED_NOT_NEGATIVE
+        return all(tflite_file.builtin_code(self._model, each) == _KINDS.MAX_POOL_2D for each in readers) and (
+            tflite_file.builtin_code(self._model, maker) in _NOT_NEGATIVE or fused in _FUSED_NOT_NEGATIVE
         )
 
     def _with_axes(self, operator: Any, index: int) -> int:

@@ -13,7 +13,6 @@ from edgeward_converters.layers.graph import Graph, Operation, as_floats, graph_
 from edgeward_converters.sources import Source
 
 _CARRIERS = frozenset({"Identity", "StopGradient"})
-_SIGNATURE = "serving_default"
 
 
 def open_tracer(source: Source) -> "SavedModelTracer":
@@ -44,21 +43,12 @@ class SavedModelTracer:
 
 
 def _frozen(source: Source) -> Any:
-    import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    loaded = tf.saved_model.load(str(source.canonical))
-    serve = loaded.signatures[_SIGNATURE]
-    names = [tensor.name for tensor in source.inputs]
-    keywords = serve.structured_input_signature[1]
-    specifications = [tf.TensorSpec(keywords[name].shape, keywords[name].dtype, name) for name in names]
+    from edgeward_converters.exporters.signature import ordered
 
-    @tf.function(input_signature=specifications)  # type: ignore[untyped-decorator]
-    def ordered(*tensors: Any) -> list[Any]:
-        results = serve(**dict(zip(names, tensors, strict=True)))
-        return [results[tensor.name] for tensor in source.outputs]
-
-    return convert_variables_to_constants_v2(ordered.get_concrete_function(), lower_control_flow=False)
+    function = ordered(source, source.batch)
+    return convert_variables_to_constants_v2(function.get_concrete_function(), lower_control_flow=False)
 
 
 def _graph(frozen: Any, source: Source) -> Graph:

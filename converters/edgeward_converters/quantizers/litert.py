@@ -11,7 +11,6 @@ The graph quantizes its own inputs: LiteRT's kernel does it in 1 µs where numpy
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_quantizer import calibrator, quantizer
@@ -22,10 +21,11 @@ from ai_edge_quantizer.utils import qsv_utils
 
 from edgeward_converters.data import Arrays
 from edgeward_converters.exporters import tflite_file
+from edgeward_converters.exporters.tflite_file import DTYPES, builtin_code, stored_bytes
 from edgeward_converters.quantizers import Written
 from edgeward_converters.quantizers.contents import Constant
 from edgeward_converters.quantizers.ladder import Rung
-from edgeward_converters.quantizers.litert_lookups import builtin_code, row_lengths, use_lookups
+from edgeward_converters.quantizers.litert_lookups import row_lengths, use_lookups
 from edgeward_runtimes.errors import ConversionError
 from edgeward_runtimes.manifest import Quantization
 
@@ -34,7 +34,6 @@ _ELEMENTWISE = {
     getattr(schema.BuiltinOperator, name)
     for name in ("ADD", "SUB", "MUL", "DIV", "POW", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE", "SELECT", "SELECT_V2")
 }
-_DTYPES = {number: name.lower() for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
 _KINDS: dict[Rung, Quantization] = {
     Rung("fp16"): "weights",
     Rung("int8", "static"): "static",
@@ -66,7 +65,7 @@ def kind(artifact: Path) -> Quantization | None:
     moving: set[str] = set()
     for graph in model.subgraphs:
         for tensor in graph.tensors:
-            (constant if np.size(model.buffers[tensor.buffer].data) else moving).add(_DTYPES[tensor.type])
+            (constant if stored_bytes(model, tensor) else moving).add(DTYPES[tensor.type])
     if {"int8", "uint8", "int16"} & moving:
         return "static"
     if not {"int8", "uint8", "int4"} & constant:
@@ -81,8 +80,8 @@ def constants(artifact: Path) -> list[Constant]:
     for graph in model.subgraphs:
         used = {int(place) for each in graph.operators if _multiplies(model, each) for place in each.inputs}
         for tensor in (graph.tensors[place] for place in used if place >= 0):
-            if np.size(model.buffers[tensor.buffer].data):
-                found[tensor.buffer] = Constant(_DTYPES[tensor.type], tuple(map(int, tensor.shape)))
+            if stored_bytes(model, tensor):
+                found[tensor.buffer] = Constant(DTYPES[tensor.type], tuple(map(int, tensor.shape)))
     return list(found.values())
 
 
@@ -95,7 +94,7 @@ def _dequantizes_constants(model: Any) -> bool:
     """Whether integer constants are made floats before they are used."""
     return any(
         builtin_code(model, operator) == schema.BuiltinOperator.DEQUANTIZE
-        and np.size(model.buffers[graph.tensors[operator.inputs[0]].buffer].data)
+        and stored_bytes(model, graph.tensors[operator.inputs[0]])
         for graph in model.subgraphs
         for operator in graph.operators
     )

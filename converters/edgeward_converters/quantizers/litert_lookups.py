@@ -41,14 +41,14 @@ def row_lengths(content: bytes) -> set[int]:
         int(graph.tensors[operator.inputs[1]].shape[-1])
         for graph in model.subgraphs
         for operator in graph.operators
-        if builtin_code(model, operator) == _LOOKUP
+        if tflite_file.builtin_code(model, operator) == _LOOKUP
     }
 
 
 def _replace(model: Any, graph: Any) -> bool:
     operators: list[Any] = []
     for operator in graph.operators:
-        picks_rows = builtin_code(model, operator) == _GATHER and _is_lookup(model, graph, operator)
+        picks_rows = tflite_file.builtin_code(model, operator) == _GATHER and _is_lookup(model, graph, operator)
         operators += _lookup(model, graph, operator) if picks_rows else [operator]
     is_changed = len(operators) > len(graph.operators)
     graph.operators = operators
@@ -59,7 +59,7 @@ def _is_lookup(model: Any, graph: Any, gather: Any) -> bool:
     table, indexes, result = (graph.tensors[place] for place in (*gather.inputs, *gather.outputs))
     options = gather.builtinOptions
     return (
-        np.size(model.buffers[table.buffer].data) > 0
+        tflite_file.stored_bytes(model, table) > 0
         and table.type == schema.TensorType.FLOAT32
         and len(table.shape) == 2
         and indexes.type in (schema.TensorType.INT32, schema.TensorType.INT64)
@@ -140,12 +140,6 @@ def _opcode(model: Any, builtin: int) -> int:
     code.version = 1
     model.operatorCodes.append(code)
     return len(model.operatorCodes) - 1
-
-
-def builtin_code(model: Any, operator: Any) -> int:
-    """Which operator it is, by the number that schema.BuiltinOperator has."""
-    code = model.operatorCodes[operator.opcodeIndex]
-    return max(int(code.builtinCode), int(code.deprecatedBuiltinCode))
 
 
 def _signature(tensor: Any) -> list[int]:

@@ -12,18 +12,22 @@ tensors      names, dtypes and the batch axis: what all of them share
 the model in one of four forms, its tensors named as the bundle's manifest will have them.
 """
 
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Literal, Protocol, cast
 
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from edgeward_converters.sources.recognize import Given, Kind
+from edgeward_converters.sources.tensors import Array, digest, in_batches, with_batch_axis
 from edgeward_runtimes.manifest import Tensor
 
 Form = Literal["saved_model", "torch", "onnx", "tflite"]
-Arrays = dict[str, NDArray[Any]]
+Arrays = dict[str, Array]
+# One batch through the model: arrays in the order of its inputs, to arrays in the order of its outputs.
+Run = Callable[[list[Array]], Sequence[Array]]
+SIGNATURE = "serving_default"  # of every canonical SavedModel and `.tflite` file
 
 
 class Source(Struct, frozen=True):
@@ -56,7 +60,7 @@ class _Reader(Protocol):
 
     def describe(self, given: Given, folder: Path) -> Source: ...
 
-    def answers(self, source: Source, inputs: Arrays) -> Arrays: ...
+    def runner(self, source: Source) -> Run: ...
 
 
 def describe(given: Given, folder: Path) -> Source:
@@ -66,7 +70,35 @@ def describe(given: Given, folder: Path) -> Source:
 
 def answers(source: Source, inputs: Arrays) -> Arrays:
     """The source model's own outputs by name, by its own framework; `inputs` have any number of samples."""
-    return _reader(source.kind).answers(source, inputs)
+    run = _reader(source.kind).runner(source)
+    results = in_batches(run, [inputs[tensor.name] for tensor in source.inputs], source.batch)
+    return dict(zip((tensor.name for tensor in source.outputs), results, strict=True))
+
+
+def described(
+    given: Given,
+    form: Form,
+    canonical: Path,
+    inputs: Sequence[Tensor],
+    outputs: Sequence[Tensor],
+    precision: str = "fp32",
+) -> Source:
+    """The source of a model that its reader wrote into `canonical`; the tensors' first axes are as the model has them.
+
+    Raises SourceError where those do not count samples.
+    """
+    free_inputs, free_outputs, batch = with_batch_axis(inputs, outputs, given.named)
+    return Source(
+        kind=given.kind,
+        path=given.path,
+        form=form,
+        canonical=canonical,
+        sha256=digest(given.path),
+        inputs=free_inputs,
+        outputs=free_outputs,
+        batch=batch,
+        precision=precision,
+    )
 
 
 def _reader(kind: Kind) -> _Reader:

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgeward_converters.sources import Source
+from edgeward_converters.sources import SIGNATURE, Run, Source, described
 from edgeward_converters.sources.recognize import Given, usable_name
-from edgeward_converters.sources.tensors import check_dtype, clean_names, digest, in_batches, with_batch_axis
+from edgeward_converters.sources.tensors import check_dtype, clean_names
 from edgeward_runtimes.errors import SourceError, one_line
 from edgeward_runtimes.manifest import Tensor
 
@@ -44,31 +43,16 @@ def describe(given: Given, folder: Path) -> Source:
 
     archive = ExportArchive()
     archive.track(model)
-    archive.add_endpoint("serving_default", serve)
+    archive.add_endpoint(SIGNATURE, serve)
     saved_model = folder / "saved_model"
     archive.write_out(str(saved_model), verbose=False)
-    free_inputs, free_outputs, batch = with_batch_axis(inputs, outputs, given.named)
-    return Source(
-        kind="keras",
-        path=given.path,
-        form="saved_model",
-        canonical=saved_model,
-        sha256=digest(given.path),
-        inputs=free_inputs,
-        outputs=free_outputs,
-        batch=batch,
-    )
+    return described(given, "saved_model", saved_model, inputs, outputs)
 
 
-def answers(source: Source, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """The model's outputs, by Keras itself."""
+def runner(source: Source) -> Run:
+    """The model, by Keras itself."""
     model = _loaded(source.path, source.path.stat().st_mtime_ns)
-
-    def run(arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
-        return [np.asarray(each) for each in _flat(model.predict_on_batch(structured(model, arrays)))]
-
-    results = in_batches(run, [inputs[tensor.name] for tensor in source.inputs], source.batch)
-    return {tensor.name: array for tensor, array in zip(source.outputs, results, strict=True)}
+    return lambda arrays: [np.asarray(each) for each in _flat(model.predict_on_batch(structured(model, arrays)))]
 
 
 def load(path: Path) -> Any:

@@ -1,14 +1,13 @@
 """ONNX files, with their weights inside or as external data beside them; onnxruntime gives their answers."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
-from edgeward_converters.sources import Source
+from edgeward_converters.sources import Run, Source, described
 from edgeward_converters.sources.recognize import Given
-from edgeward_converters.sources.tensors import check_dtype, clean_names, digest, in_batches, with_batch_axis
+from edgeward_converters.sources.tensors import check_dtype, clean_names
 from edgeward_runtimes.errors import SourceError, one_line
 from edgeward_runtimes.manifest import Tensor
 
@@ -26,33 +25,18 @@ def describe(given: Given, folder: Path) -> Source:
     canonical = folder / "source.onnx"
     onnx.save(model, str(canonical))
     _check_runs(canonical, given)
-    free_inputs, free_outputs, batch = with_batch_axis(inputs, outputs, given.named)
-    return Source(
-        kind="onnx",
-        path=given.path,
-        form="onnx",
-        canonical=canonical,
-        sha256=digest(given.path),
-        inputs=free_inputs,
-        outputs=free_outputs,
-        batch=batch,
-    )
+    return described(given, "onnx", canonical, inputs, outputs)
 
 
-def answers(source: Source, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """The model's outputs, by onnxruntime with its optimizations off: nothing is fused that could round otherwise."""
+def runner(source: Source) -> Run:
+    """The model, by onnxruntime with its optimizations off: nothing is fused that could round otherwise."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(str(source.canonical), options, providers=["CPUExecutionProvider"])
     names, wanted = [tensor.name for tensor in source.inputs], [tensor.name for tensor in source.outputs]
-
-    def run(arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
-        return list(session.run(wanted, dict(zip(names, arrays, strict=True))))
-
-    results = in_batches(run, [inputs[name] for name in names], source.batch)
-    return dict(zip(wanted, results, strict=True))
+    return lambda arrays: list(session.run(wanted, dict(zip(names, arrays, strict=True))))
 
 
 def rename(model: Any, inputs: list[str], outputs: list[str]) -> None:
@@ -67,13 +51,18 @@ def rename(model: Any, inputs: list[str], outputs: list[str]) -> None:
     _rename_in(graph, {**aside, **wanted})
 
 
-def _rename_in(graph: Any, renamed: dict[str, str]) -> None:
+def rename_node(node: Any, renamed: Mapping[str, str]) -> None:
+    """Give the tensors of one node other names, in its subgraphs too."""
+    node.input[:] = [renamed.get(name, name) for name in node.input]
+    node.output[:] = [renamed.get(name, name) for name in node.output]
+    for attribute in node.attribute:
+        for subgraph in (attribute.g, *attribute.graphs):
+            _rename_in(subgraph, renamed)
+
+
+def _rename_in(graph: Any, renamed: Mapping[str, str]) -> None:
     for node in graph.node:
-        node.input[:] = [renamed.get(name, name) for name in node.input]
-        node.output[:] = [renamed.get(name, name) for name in node.output]
-        for attribute in node.attribute:
-            for subgraph in (attribute.g, *attribute.graphs):
-                _rename_in(subgraph, renamed)
+        rename_node(node, renamed)
     for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
         value.name = renamed.get(value.name, value.name)
 

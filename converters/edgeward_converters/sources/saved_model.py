@@ -3,15 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
-from edgeward_converters.sources import Source
+from edgeward_converters.sources import SIGNATURE, Run, Source, described
 from edgeward_converters.sources.recognize import Given
-from edgeward_converters.sources.tensors import check_dtype, clean_names, digest, in_batches, with_batch_axis
+from edgeward_converters.sources.tensors import Array, check_dtype, clean_names
 from edgeward_runtimes.errors import SourceError, one_line
 from edgeward_runtimes.manifest import Tensor
-
-_DEFAULT = "serving_default"
 
 
 def describe(given: Given, folder: Path) -> Source:
@@ -35,33 +31,23 @@ def describe(given: Given, folder: Path) -> Source:
     module.loaded = loaded  # so that its variables are saved along
     module.serve = serve
     canonical = folder / "saved_model"
-    tf.saved_model.save(module, str(canonical), signatures={_DEFAULT: serve})
-    free_inputs, free_outputs, batch = with_batch_axis(inputs, outputs, given.named)
-    return Source(
-        kind="saved_model",
-        path=given.path,
-        form="saved_model",
-        canonical=canonical,
-        sha256=digest(given.path),
-        inputs=free_inputs,
-        outputs=free_outputs,
-        batch=batch,
-    )
+    tf.saved_model.save(module, str(canonical), signatures={SIGNATURE: serve})
+    return described(given, "saved_model", canonical, inputs, outputs)
 
 
-def answers(source: Source, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """The signature's outputs, by TensorFlow itself."""
+def runner(source: Source) -> Run:
+    """The signature, by TensorFlow itself."""
     import tensorflow as tf
 
-    signature = tf.saved_model.load(str(source.canonical)).signatures[_DEFAULT]
+    loaded = tf.saved_model.load(str(source.canonical))
     names = [tensor.name for tensor in source.inputs]
 
-    def run(arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
-        results = signature(**{name: tf.constant(array) for name, array in zip(names, arrays, strict=True)})
+    def run(arrays: list[Array]) -> list[Array]:
+        given = {name: tf.constant(array) for name, array in zip(names, arrays, strict=True)}
+        results = loaded.signatures[SIGNATURE](**given)  # through `loaded`: its variables die with it
         return [results[tensor.name].numpy() for tensor in source.outputs]
 
-    results = in_batches(run, [inputs[name] for name in names], source.batch)
-    return {tensor.name: array for tensor, array in zip(source.outputs, results, strict=True)}
+    return run
 
 
 def _load(given: Given) -> tuple[Any, Any]:
@@ -72,7 +58,7 @@ def _load(given: Given) -> tuple[Any, Any]:
     except Exception as error:  # anything from OSError to protobuf's own errors for a damaged folder
         raise SourceError(f"TensorFlow cannot load {given.path}: {type(error).__name__}: {one_line(error)}") from error
     names = sorted(loaded.signatures)
-    chosen = given.signature or (_DEFAULT if _DEFAULT in names else names[0] if len(names) == 1 else None)
+    chosen = given.signature or (SIGNATURE if SIGNATURE in names else names[0] if len(names) == 1 else None)
     if chosen in names:
         return loaded, loaded.signatures[chosen]
     if not names:

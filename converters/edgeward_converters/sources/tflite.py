@@ -1,16 +1,16 @@
 """`.tflite` files as they are: packaged, quantized further, carried to other engines, and proved against themselves."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from msgspec.structs import replace
-from numpy.typing import NDArray
 
+from edgeward_converters.exporters import tflite_file
 from edgeward_converters.exporters.tflite_names import name_tensors
-from edgeward_converters.sources import Source
+from edgeward_converters.sources import Run, Source, described
 from edgeward_converters.sources.recognize import Given
-from edgeward_converters.sources.tensors import check_dtype, clean_names, digest, in_batches, with_batch_axis
+from edgeward_converters.sources.tensors import Array, check_dtype, clean_names
 from edgeward_runtimes.errors import EdgewardError, SourceError, one_line
 from edgeward_runtimes.manifest import Tensor
 
@@ -33,36 +33,24 @@ def describe(given: Given, folder: Path) -> Source:
     canonical.write_bytes(name_tensors(given.path.read_bytes(), *names))
     if all(tensor.shape[:1] == (None,) for tensor in inputs):  # the outputs follow, though quantizers write 1 there
         outputs = [replace(tensor, shape=(None, *tensor.shape[1:])) for tensor in outputs]
-    free_inputs, free_outputs, batch = with_batch_axis(inputs, outputs, given.named)
-    return Source(
-        kind="tflite",
-        path=given.path,
-        form="tflite",
-        canonical=canonical,
-        sha256=digest(given.path),
-        inputs=free_inputs,
-        outputs=free_outputs,
-        batch=batch,
-        precision=_precision(canonical),
-    )
+    return described(given, "tflite", canonical, inputs, outputs, _precision(canonical))
 
 
-def answers(source: Source, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """The file's own outputs, by LiteRT as the device has it."""
+def runner(source: Source) -> Run:
+    """The file, by LiteRT as the device has it."""
     from edgeward_runtimes.model import Model
 
+    model = Model.of(source.canonical, "litert", source.inputs, source.outputs)
     names = [tensor.name for tensor in source.inputs]
-    with Model.of(source.canonical, "litert", source.inputs, source.outputs) as model:
 
-        def run(arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
-            predicted = model.predict(dict(zip(names, arrays, strict=True)))
-            return list(predicted.values()) if isinstance(predicted, dict) else [predicted]
-
+    def run(arrays: list[Array]) -> list[Array]:
         try:
-            results = in_batches(run, [inputs[name] for name in names], source.batch)
+            predicted = model.predict(dict(zip(names, arrays, strict=True)))
         except EdgewardError as error:
             raise SourceError(f"LiteRT cannot run {source.path}: {error}") from error
-    return {tensor.name: array for tensor, array in zip(source.outputs, results, strict=True)}
+        return list(predicted.values()) if isinstance(predicted, dict) else [predicted]
+
+    return run
 
 
 def _tensors(ports: Any, given: Given) -> list[Tensor]:
@@ -79,14 +67,9 @@ def _renamed(ports: Any, tensors: list[Tensor]) -> dict[str, str]:
 
 def _precision(path: Path) -> str:
     """The precision of most of its constant bytes: `fp32`, `fp16`, `int8` or `int4`."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromPackedBuf(bytearray(path.read_bytes()))
-    kinds = {number: name.lower() for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
-    sizes: dict[str, int] = {}
+    model = tflite_file.read(path.read_bytes())
+    sizes: Counter[str] = Counter()
     for tensor in model.subgraphs[0].tensors:
-        data = model.buffers[tensor.buffer].data
-        if data is not None:
-            sizes[kinds[tensor.type]] = sizes.get(kinds[tensor.type], 0) + int(np.size(data))
+        sizes[tflite_file.DTYPES[tensor.type]] += tflite_file.stored_bytes(model, tensor)
     most = max(sizes, key=lambda kind: sizes[kind], default="float32")
     return _PRECISIONS.get(most, "fp16" if most == "float16" else "fp32")

@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
-from numpy.typing import NDArray
 
-from edgeward_converters.sources import Source
+from edgeward_converters.sources import Run, Source, described
 from edgeward_converters.sources.recognize import Given, usable_name
-from edgeward_converters.sources.tensors import check_dtype, clean_names, digest, in_batches, with_batch_axis
+from edgeward_converters.sources.tensors import Array, check_dtype, clean_names
 from edgeward_runtimes.errors import SourceError, one_line
 from edgeward_runtimes.manifest import Tensor
 
@@ -51,34 +50,23 @@ def describe(given: Given, folder: Path) -> Source:
     program = load(path)
     inputs = _tensors(_user_inputs(program), given)
     outputs = _named(_outputs(program, given), given)
-    free_inputs, free_outputs, batch = with_batch_axis(inputs, outputs, given.named)
-    return Source(
-        kind="torch",
-        path=given.path if given.function is None else path,
-        form="torch",
-        canonical=path,
-        sha256=digest(path),
-        inputs=free_inputs,
-        outputs=free_outputs,
-        batch=batch,
-    )
+    return described(replace(given, path=path), "torch", path, inputs, outputs)
 
 
-def answers(source: Source, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """The program's outputs, by PyTorch itself."""
+def runner(source: Source) -> Run:
+    """The program, by PyTorch itself."""
     import torch
 
     program = load(source.canonical)
     module = program.module()
 
-    def run(arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
+    def run(arrays: list[Array]) -> list[Array]:
         arguments, options = arguments_of(program, [torch.from_numpy(array.copy()) for array in arrays])
         with torch.no_grad():
             results = torch.utils._pytree.tree_leaves(module(*arguments, **options))
         return [result.numpy() for result in results]
 
-    results = in_batches(run, [inputs[tensor.name] for tensor in source.inputs], source.batch)
-    return {tensor.name: array for tensor, array in zip(source.outputs, results, strict=True)}
+    return run
 
 
 def load(path: Path) -> Any:
