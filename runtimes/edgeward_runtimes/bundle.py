@@ -50,6 +50,7 @@ _SEAL_LENGTH = len(_SEAL) + 64
 _END_OF_DIRECTORY = b"PK\x05\x06"
 _MANIFEST_LIMIT = 16 * 2**20
 _CHUNK = 2**16
+_WORTH_DEFLATING = 0.8
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # fixed member times: the same content gives the same bytes
 
 StrPath = str | os.PathLike[str]
@@ -209,7 +210,7 @@ def write(path: StrPath, manifest: Manifest, contents: Mapping[str, bytes]) -> B
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as packed:
         for member, content in [(MANIFEST, manifests.encode(manifest)), *contents.items()]:
-            packed.writestr(zipfile.ZipInfo(member, _EPOCH), content, zipfile.ZIP_DEFLATED)
+            packed.writestr(zipfile.ZipInfo(member, _EPOCH), content, _method(content))
         packed.comment = _SEAL + b"0" * 64
     unsealed = buffer.getvalue()[:-64]
     sealed = unsealed + digests.sha256_of(unsealed).encode()
@@ -217,6 +218,13 @@ def write(path: StrPath, manifest: Manifest, contents: Mapping[str, bytes]) -> B
         _check(io.BytesIO(sealed), os.fspath(path))
     write_atomically(Path(path), sealed)
     return Bundle.open(path)
+
+
+def _method(content: bytes) -> int:
+    """How to pack a member: weights hardly compress, and each load would inflate them again."""
+    beginning = content[:_CHUNK]
+    is_worth_it = len(zlib.compress(beginning)) < _WORTH_DEFLATING * len(beginning)
+    return archive.DEFLATED if is_worth_it else archive.STORED
 
 
 @contextmanager

@@ -185,7 +185,7 @@ class Model:
         except IndexError:  # all are predicting on other threads
             binding = active.first.another()
         try:
-            if out is None and type(x) is ndarray and x.shape == binding.shape and x.dtype == binding.dtype:
+            if out is None and type(x) is ndarray and x.dtype is binding.dtype and x.shape == binding.shape:
                 answer: Outputs = binding.direct(x)
             else:
                 answer = binding.run(x, out)
@@ -229,22 +229,20 @@ class Model:
         return await asyncio.to_thread(self.predict, x)
 
     def stream(self, batches: Iterable[Inputs], *, depth: int = 4) -> Iterator[Outputs]:
-        """Predict each of `batches`, in order, on threads of its own while the caller does something else.
+        """Predict each of `batches`, in order, while a thread of its own fetches the next ones.
 
         Args:
-            batches: What `predict` takes, each in memory of its own; fetched on one thread.
-            depth: How many to fetch ahead of the caller at most; their predictions may be done ahead, too.
+            batches: What `predict` takes, each in memory of its own. Put what prepares them here, as a generator or
+                `map`: it runs beside the engine.
+            depth: How many to fetch ahead at most.
 
         Returns:
             What `predict` returns, batch by batch. What `batches` or a prediction raises comes in its place, and is
             the end. A stream that is abandoned (`break`, `close`) fetches one batch more at most.
-
-        A variant that runs on one thread of the CPU is run on two batches at a time, each by a session of its own.
         """
         from edgeward_runtimes.streaming import stream  # threads, which a plain predict must not pay for
 
-        has_one_core = self.variant.threads == 1 and self.placement.runs_on == ("cpu",)
-        return stream(self.predict, batches, depth, predictors=2 if has_one_core else 1)
+        return stream(self.predict, batches, depth)
 
     def move_to(self, other: "Model") -> None:
         """Take over another model's release for all predictions that start from now on.

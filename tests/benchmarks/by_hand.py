@@ -94,11 +94,20 @@ def _onnxruntime(saved_model: str, samples: list[dict[str, Any]], folder: Path) 
 def _openvino(saved_model: str, samples: list[dict[str, Any]], folder: Path) -> None:
     import nncf
     import openvino
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     model = openvino.convert_model(saved_model)
     openvino.save_model(model, str(folder / "fp32.xml"), compress_to_fp16=False)
     inputs = [next(iter(sample.values())) for sample in samples]
-    quantized = nncf.quantize(model, nncf.Dataset(inputs), subset_size=_SAMPLES)
+    quantized = nncf.quantize(
+        model,
+        nncf.Dataset(inputs),
+        subset_size=_SAMPLES,
+        advanced_parameters=nncf.AdvancedQuantizationParameters(
+            activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+            smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(convolution=-1.0, matmul=-1.0),
+        ),
+    )
     openvino.save_model(quantized, str(folder / "int8.xml"), compress_to_fp16=False)
 
 

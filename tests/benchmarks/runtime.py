@@ -138,7 +138,7 @@ def _resnet8_calls(bench: Bench) -> Row:
     ratios, times = {}, {}
     for engine in ENGINES:
         # Where an engine's memory happens to lie is worth a hundredth here, so both sides are opened several times.
-        turns = Turns.joined(_opened_anew(bench, engine, x) for _ in range(7))
+        turns = Turns.joined(_opened_anew(bench, engine, x) for _ in range(15))
         ratios[engine], times[engine] = turns.ratio("edgeward", "raw"), _two(turns, " ÷ ", 1e6, "µs", ".0f")
     measured = ", ".join(f"{engine} {ratios[engine]:.3f} ({times[engine]})" for engine in ENGINES)
     what = "ResNet8 int8, every engine: `predict` ÷ the raw call"
@@ -147,7 +147,7 @@ def _resnet8_calls(bench: Bench) -> Row:
 
 def _opened_anew(bench: Bench, engine: str, x: Array) -> Turns:
     with bench.pair(bench.resnet8, engine, "int8") as (model, raw):
-        return _calls(model, raw, x, turns=75)
+        return _calls(model, raw, x, turns=51)
 
 
 def _calls(model: Model, raw: Raw, x: Array, turns: int = 1001) -> Turns:

@@ -16,7 +16,6 @@ import contextlib
 import errno
 import os
 import stat
-import uuid
 import warnings
 import weakref
 from _thread import allocate_lock
@@ -126,7 +125,7 @@ def _create(folder: StrPath, model: str, release: str) -> "mmap.mmap":
     import mmap
 
     os.makedirs(folder, exist_ok=True)
-    header = Header(uuid.uuid4().hex, model, release, boot_id(), os.getpid())
+    header = Header(os.urandom(16).hex(), model, release, boot_id(), os.getpid())
     encoded = msgspec.msgpack.encode(header)
     packed = MAGIC + len(encoded).to_bytes(2, "little") + encoded
     staged = os.path.join(folder, header.id)
