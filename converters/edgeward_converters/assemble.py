@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import numpy as np
 
@@ -49,6 +50,7 @@ def assemble(
     kept: Sequence[Made],
     labels: Sequence[str] | None,
     preprocess: Preprocess | None,
+    recipe: dict[str, Any],
     seed: int,
 ) -> tuple[Manifest, dict[str, bytes]]:
     """The manifest, and every file that it declares."""
@@ -71,7 +73,7 @@ def assemble(
             samples=_count(task.golden[0]),
             tolerance={made.outcome.id: made.tolerance for made in kept},
         ),
-        provenance=Provenance(source_sha256=task.source.sha256, tools=_tools(), seed=seed),
+        provenance=Provenance(source_sha256=task.source.sha256, tools=_tools(), recipe=recipe, seed=seed),
         metric=Metric(name=report.metric, value=report.source_metric, samples=report.samples),
         labels=None if labels is None else tuple(labels),
         preprocess=preprocess,

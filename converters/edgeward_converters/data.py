@@ -30,21 +30,48 @@ class Labelled(Struct, frozen=True):
     y: NDArray[Any]
 
 
+class Data(Struct, frozen=True):
+    """All the data of one conversion."""
+
+    calibration: Arrays | None = None
+    evaluation: Labelled | None = None
+    training: Labelled | None = None
+
+    @property
+    def trained_on(self) -> Arrays | None:
+        """The training inputs."""
+        return None if self.training is None else self.training.inputs
+
+
+def read(
+    inputs: tuple[Tensor, ...],
+    given_calibration: Calibration | None,
+    given_evaluation: Evaluation | None,
+    given_training: Evaluation | None = None,
+) -> Data:
+    """Read what there is of the three. Raises InputError."""
+    return Data(
+        None if given_calibration is None else calibration(given_calibration, inputs),
+        None if given_evaluation is None else labelled(given_evaluation, inputs, "evaluation"),
+        None if given_training is None else labelled(given_training, inputs, "training"),
+    )
+
+
 def calibration(given: Calibration, inputs: tuple[Tensor, ...]) -> Arrays:
     """Read calibration data: one array per input by name, or `x` for a single input. Raises InputError."""
     return _inputs(_arrays(given, "calibration"), inputs, "calibration")
 
 
-def evaluation(given: Evaluation, inputs: tuple[Tensor, ...]) -> Labelled:
-    """Read evaluation data: inputs as above, and `y`. Raises InputError."""
+def labelled(given: Evaluation, inputs: tuple[Tensor, ...], what: str) -> Labelled:
+    """Read evaluation or training data (`what`): inputs as above, and `y`. Raises InputError."""
     if isinstance(given, tuple) and len(given) == 2:
         given = {"x": given[0], "y": given[1]}
-    arrays = _arrays(given, "evaluation")
+    arrays = _arrays(given, what)
     if "y" not in arrays:
-        raise InputError(f"The evaluation data has no array 'y' with the labels; it has {sorted(arrays)}.")
+        raise InputError(f"The {what} data has no array 'y' with the labels; it has {sorted(arrays)}.")
     y = arrays.pop("y")
-    found = _inputs(arrays, inputs, "evaluation")
-    _check_truth(y, len(next(iter(found.values()))))
+    found = _inputs(arrays, inputs, what)
+    _check_truth(y, len(next(iter(found.values()))), what)
     return Labelled(found, y)
 
 
@@ -58,17 +85,17 @@ def _arrays(given: object, what: str) -> Arrays:
         raise InputError(f"The {what} data is not made of arrays: {error}.") from error
 
 
-def _check_truth(y: NDArray[Any], samples: int) -> None:
+def _check_truth(y: NDArray[Any], samples: int, what: str) -> None:
     """Hold what every metric needs of `y`; what one of them needs beyond is its own business."""
     if y.dtype.kind not in _NUMERIC:
         raise InputError(
-            f"The evaluation data's 'y' is {y.dtype}; expected numbers: labels as class indexes, or target arrays."
+            f"The {what} data's 'y' is {y.dtype}; expected numbers: labels as class indexes, or target arrays."
         )
     if y.ndim == 0 or len(y) != samples:
         came = "a single number" if y.ndim == 0 else f"{len(y)} labels"
-        raise InputError(f"The evaluation data has {samples} samples but {came} in 'y'.")
+        raise InputError(f"The {what} data has {samples} samples but {came} in 'y'.")
     if not np.isfinite(y).all():
-        raise InputError("The evaluation data's 'y' holds NaN or infinity; leave those samples out.")
+        raise InputError(f"The {what} data's 'y' holds NaN or infinity; leave those samples out.")
 
 
 def _inputs(arrays: Arrays, inputs: tuple[Tensor, ...], what: str) -> Arrays:

@@ -20,7 +20,15 @@ class Finished(Struct, frozen=True):
     outcome: Outcome
 
 
-Event = Started | Finished
+class Stepping(Struct, frozen=True):
+    """A recipe's step is under way: what it does, and how much of that is done, 0 to 1."""
+
+    method: str
+    what: str
+    done: float
+
+
+Event = Started | Stepping | Finished
 Progress = Callable[[Event], None]
 
 

@@ -1,4 +1,4 @@
-"""`convert`: describe → answer → make every variant → one bundle of what was kept."""
+"""`convert`: describe → answer → take a recipe's steps → make every variant → one bundle of what was kept."""
 
 import os
 import shutil
@@ -13,15 +13,28 @@ import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
-from edgeward_converters import data, evaluate, metrics, options, pictures, report_layers, report_page, sources
+from edgeward_converters import (
+    compressing,
+    data,
+    evaluate,
+    gate,
+    metrics,
+    options,
+    pictures,
+    report_layers,
+    report_page,
+    sources,
+)
 from edgeward_converters.assemble import assemble
-from edgeward_converters.data import Arrays
+from edgeward_converters.compress import recipe as recipes
+from edgeward_converters.compress.run import Material
+from edgeward_converters.data import Arrays, Data
 from edgeward_converters.events import Progress, Started, unheard
 from edgeward_converters.metrics import Metric
 from edgeward_converters.report import Report
 from edgeward_converters.sources import Source
 from edgeward_converters.sources.recognize import Given, recognize, usable_name
-from edgeward_converters.variants import Made, Task, make
+from edgeward_converters.variants import Task, make, split
 from edgeward_converters.worker import Worker
 from edgeward_runtimes import bundle as bundles
 from edgeward_runtimes.bundle import Bundle
@@ -55,6 +68,8 @@ def convert(
     variants: Sequence[str] | None = None,
     calibration: data.Calibration | None = None,
     evaluation: data.Evaluation | None = None,
+    training: data.Evaluation | None = None,
+    recipe: recipes.GivenRecipe | None = None,
     metric: str = "accuracy",
     max_drop: float = 0.01,
     labels: Sequence[str] | str | os.PathLike[str] | None = None,
@@ -78,8 +93,12 @@ def convert(
             golden samples taken. Without it int8 is dynamic.
         evaluation: Inputs with `y`, as .npz, dict, or `(x, y)`; the metric is measured on them. Without it the metric
             is the mean cosine similarity to the source's outputs on the golden samples.
+        training: Inputs with `y`, as for the evaluation, for a recipe's steps to train on.
+        recipe: Steps to take before the variants are made, and the variants: a TOML file, a mapping of its keys, or a
+            `Recipe`. `variants` and `targets` go before its own.
         metric: accuracy, top5_accuracy, mae or mse, of the first output.
-        max_drop: How much worse than the source's a variant's metric may be, in the metric's unit; at least 0.
+        max_drop: How much worse than the source's a variant's metric may be, in the metric's unit; at least 0. It holds
+            over the whole recipe.
         labels: Class names by index, or a text file with one a line.
         preprocess: How a picture becomes the input: a `Preprocess`, a TOML file of its keys, or the name of one of
             `edgeward_converters.pictures.PRESETS`.
@@ -94,7 +113,9 @@ def convert(
         ConfigError: When an option cannot be met, before anything is run.
         ConversionError: When no variant is kept; it gives each one's reason.
     """
-    wanted = options.wanted(targets, variants)
+    steps = recipes.read(recipe) if recipe is not None else recipes.Recipe()
+    wanted = options.wanted(targets, variants if variants is not None or targets else steps.variants or None)
+    compressing.check_data(steps, training=training, calibration=calibration, evaluation=evaluation)
     judged_by = metrics.get(metric)
     max_drop = options.max_drop(max_drop)
     name = None if name is None else options.name("name", name)
@@ -113,9 +134,13 @@ def convert(
             pictures.check_preprocess(preprocess, described.inputs)
         if labels is not None:
             pictures.check_labels(labels, described.outputs)
-        task = _task(worker, described, folder, calibration, evaluation, judged_by, max_drop, seed)
+        found = data.read(described.inputs, calibration, evaluation, training)
+        task = _task(worker, described, folder, found, judged_by, max_drop, seed)
+        summary = _summary(task, given, name, version)
+        if steps.step:
+            task, summary = _compressed(worker, task, found, steps, source, given, wanted, summary, seed, progress)
         made = [make(worker, task, variant_id, progress) for variant_id in wanted]
-        summary = _summary(task, given, name, version, made)
+        summary = replace(summary, variants=tuple(each.outcome for each in made))
         if report is not None:
             looked_into = report_layers.of_variants(worker, task, made, progress)
             report_page.write(replace(summary, layers=looked_into), report)
@@ -123,7 +148,7 @@ def convert(
         if not kept:
             reasons = "; ".join(f"{each.outcome.id}: {each.outcome.reason}" for each in made)
             raise ConversionError(f"No variant of {summary.name} can be shipped. {reasons}.")
-        manifest, contents = assemble(task, summary, kept, labels, preprocess, seed)
+        manifest, contents = assemble(task, summary, kept, labels, preprocess, steps.as_dict(), seed)
         return Conversion(_temporary_bundle(manifest, contents), summary)
 
 
@@ -146,20 +171,30 @@ def _answers(worker: Worker, source: Source, inputs: Arrays) -> Arrays:
         return worker.run(sources.answers, source, inputs)
 
 
+def _steady_answers(worker: Worker, source: Source, inputs: Arrays) -> Arrays:
+    """The source's answers, asked for twice: what is random in it can be proved equal to nothing. SourceError."""
+    first, second = (_answers(worker, source, inputs) for _ in range(2))
+    for name, answer in first.items():
+        if not np.allclose(answer, second[name], rtol=1e-4, atol=1e-4 * gate.output_scale(answer), equal_nan=True):
+            raise SourceError(
+                f"The source model {source.path} gives another {name!r} each time it is asked the same: part of it "
+                "is random, such as Dropout as in training. Export it for inference (training=False, model.eval())."
+            )
+    return first
+
+
 def _task(
     worker: Worker,
     source: Source,
     folder: Path,
-    calibration: data.Calibration | None,
-    evaluation: data.Evaluation | None,
+    found: Data,
     metric: Metric,
     max_drop: float,
     seed: int,
 ) -> Task:
-    """Read the data, and ask the source for its own answers to it."""
-    calibrating = None if calibration is None else data.calibration(calibration, source.inputs)
-    evaluating = None if evaluation is None else data.evaluation(evaluation, source.inputs)
-    given = calibrating or (evaluating.inputs if evaluating else _random_inputs(source.inputs, seed))
+    """Ask the source for its own answers to the data."""
+    evaluating = found.evaluation
+    given = found.calibration or (evaluating.inputs if evaluating else _random_inputs(source.inputs, seed))
     golden = {name: array[:GOLDEN_SAMPLES] for name, array in given.items()}
     name, source_metric, higher_is_better = evaluate.COSINE, 1.0, True
     if evaluating is not None:
@@ -169,8 +204,8 @@ def _task(
     return Task(
         source=source,
         folder=folder,
-        golden=(golden, _answers(worker, source, golden)),
-        calibration=calibrating,
+        golden=(golden, _steady_answers(worker, source, golden)),
+        calibration=found.calibration,
         evaluation=evaluating,
         metric=name,
         source_metric=source_metric,
@@ -191,7 +226,34 @@ def _random_inputs(inputs: tuple[Tensor, ...], seed: int) -> Arrays:
     return arrays
 
 
-def _summary(task: Task, given: Given, name: str | None, version: str, made: Sequence[Made]) -> Report:
+def _compressed(
+    worker: Worker,
+    task: Task,
+    found: Data,
+    recipe: recipes.Recipe,
+    live: Any,
+    given: Given,
+    wanted: Sequence[str],
+    summary: Report,
+    seed: int,
+    progress: Progress,
+) -> tuple[Task, Report]:
+    """Take the recipe's steps; the task of what they leave, judged as the source is, and what was there before."""
+    compressing.check_apart(found)
+    engines = dict.fromkeys(split(variant_id)[0] for variant_id in wanted)
+    progress(Started(None, "measure the source"))
+    before = tuple(make(worker, task, f"{engine}-fp32", unheard).outcome for engine in engines)
+    material = Material(found.training, found.calibration, found.evaluation, task.metric, task.max_drop, seed)
+    source, stages = compressing.take_steps(worker, live, given, task.source, recipe, material, progress)
+    folder = source.canonical.parent
+    golden = (task.golden[0], _answers(worker, source, task.golden[0]))
+    source = replace(source, sha256=task.source.sha256)
+    after = replace(task, source=source, folder=folder, golden=golden, exported={}, tried={})
+    return after, replace(summary, stages=stages, before=before)
+
+
+def _summary(task: Task, given: Given, name: str | None, version: str) -> Report:
+    """The report so far: the source alone."""
     measured_on = task.evaluation.inputs if task.evaluation else task.golden[0]
     return Report(
         name=name or usable_name(given.path.stem),
@@ -202,7 +264,7 @@ def _summary(task: Task, given: Given, name: str | None, version: str, made: Seq
         source_metric=task.source_metric,
         samples=len(next(iter(measured_on.values()))),
         max_drop=task.max_drop,
-        variants=tuple(each.outcome for each in made),
+        variants=(),
     )
 
 

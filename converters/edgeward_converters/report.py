@@ -66,11 +66,22 @@ class LayerRow(Struct, frozen=True):
     max_abs_error: float | None = None
 
 
+class StageRow(Struct, frozen=True):
+    """The source, or what a recipe's step left of it; multiply-accumulates (`macs`) are of one sample."""
+
+    method: str
+    parameters: int
+    macs: int
+    metric: float | None = None
+
+
 class Report(Struct, frozen=True):
     """A whole conversion.
 
     Attributes:
         samples: How many the metric was measured on.
+        stages: The source, then what each step of the recipe left; empty without a recipe's steps.
+        before: The source's own float variant for each engine, where a recipe's steps changed it.
         layers: By variant, where a report was asked for.
     """
 
@@ -84,6 +95,8 @@ class Report(Struct, frozen=True):
     max_drop: float
     variants: tuple[Outcome, ...]
     layers: dict[str, tuple[LayerRow, ...]] = {}
+    stages: tuple[StageRow, ...] = ()
+    before: tuple[Outcome, ...] = ()
 
 
 def to_json(report: Report) -> bytes:

@@ -48,11 +48,20 @@ class Worker:
             WorkerCrashError: When the worker died of it; the message names the signal.
             ConversionError: When the function raised; EdgewardErrors and ModuleNotFoundErrors come as they are.
         """
+        return self.run_heard(_unheard, function, *arguments, **options)
+
+    def run_heard(
+        self, listener: Callable[[Any], None], function: Callable[P, R], *arguments: P.args, **options: P.kwargs
+    ) -> R:
+        """As `run`; the listener is called here with whatever the function tells there (`worker_progress.tell`)."""
         self._job_start = Path(self._log.name).stat().st_size
         connection = self._running()
         try:
             connection.send((function, arguments, options))
             succeeded, answer = connection.recv()
+            while succeeded is None:
+                listener(answer)
+                succeeded, answer = connection.recv()
         except (EOFError, ConnectionError):
             raise WorkerCrashError(self._obituary()) from None
         if succeeded:
@@ -107,6 +116,10 @@ class Worker:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+
+def _unheard(told: Any) -> None:
+    """Where nobody listens."""
 
 
 def ended_by(code: int) -> str:

@@ -8,11 +8,13 @@ import sys
 from multiprocessing.connection import Connection
 from typing import Any
 
+from edgeward_converters import worker_progress
 from edgeward_runtimes.errors import ConversionError, EdgewardError
 
 
 def serve(connection: "Connection[Any, Any]") -> None:
-    """Answer jobs until the parent is gone."""
+    """Answer jobs until the parent is gone; what they tell meanwhile comes before the answer, marked None."""
+    worker_progress.listen(lambda told: connection.send((None, told)))
     while True:
         try:
             function, arguments, options = connection.recv()

@@ -83,7 +83,7 @@ def _onnxruntime(saved_model: str, samples: list[dict[str, Any]], folder: Path) 
     quantize_static(
         prepared,
         str(folder / "int8.onnx"),
-        _Reader([{model.graph.input[0].name: sample[name]} for sample in samples]),
+        Reader([{model.graph.input[0].name: sample[name]} for sample in samples]),
         quant_format=QuantFormat.QDQ,
         per_channel=True,
         activation_type=QuantType.QUInt8,
@@ -111,7 +111,7 @@ def _openvino(saved_model: str, samples: list[dict[str, Any]], folder: Path) -> 
     openvino.save_model(quantized, str(folder / "int8.xml"), compress_to_fp16=False)
 
 
-class _Reader:
+class Reader:
     """As onnxruntime's quantize_static wants its samples."""
 
     def __init__(self, samples: list[dict[str, Any]]) -> None:

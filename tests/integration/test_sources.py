@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeward_converters import sources
+from edgeward_converters import convert, sources
 from edgeward_converters.sources import Source
 from edgeward_converters.sources.recognize import recognize
 from edgeward_converters.worker import Worker
@@ -45,6 +45,22 @@ def test_a_saved_model_of_several_signatures_gives_the_named_one(worker: Worker,
     answered = worker.run(sources.answers, source, {source.inputs[0].name: X})
     np.testing.assert_array_equal(answered["times"], X * 3)
     np.testing.assert_array_equal(answered["plus"], X + 3)
+
+
+def _save_random(path: Path) -> None:
+    """Dropout as in training, which a signature of one's own easily leaves on."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    given = tf.TensorSpec((None, 2), tf.float32, "x")
+    serve = tf.function(lambda x: {"y": tf.nn.dropout(x, 0.5)}, input_signature=[given])
+    tf.saved_model.save(module, str(path), signatures=serve)
+
+
+def test_a_source_that_is_random_is_refused_and_told_why(worker: Worker, tmp_path: Path) -> None:
+    worker.run(_save_random, tmp_path / "model")
+    with pytest.raises(SourceError, match=r"gives another 'y' each time it is asked the same: .* Export it for infer"):
+        convert(tmp_path / "model", worker=worker)
 
 
 def test_a_fixed_batch_is_filled_up(worker: Worker, signatures: Path, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_a_file_without_plain_arrays_is_an_input_error(tmp_path: Path, content: 
     path = tmp_path / "given.npz"
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"The evaluation file .*given\.npz"):
-        data.evaluation(path, FLOATS)
+        data.labelled(path, FLOATS, "evaluation")
 
 
 def test_data_files_are_read_without_tensorflow(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_data_files_are_read_without_tensorflow(tmp_path: Path) -> None:
 )
 def test_values_that_do_not_survive_the_models_dtype_are_refused(array, dtype: str) -> None:
     inputs = (Tensor(name="token", shape=(None, 2), dtype=dtype),)
-    for read in (data.calibration, lambda x, inputs: data.evaluation((x, [0]), inputs)):
+    for read in (data.calibration, lambda x, inputs: data.labelled((x, [0]), inputs, "evaluation")):
         with pytest.raises(InputError, match=f"data for input 'token' holds .* does not survive in {dtype}"):
             read(array, inputs)
 
@@ -97,7 +97,7 @@ def test_values_that_survive_are_taken_in_the_models_dtype() -> None:
 )
 def test_labels_that_are_no_numbers_for_the_samples_are_refused(y, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        data.evaluation({"image": np.ones((3, 2)), "y": y}, FLOATS)
+        data.labelled({"image": np.ones((3, 2)), "y": y}, FLOATS, "evaluation")
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "top5_accuracy"])

@@ -46,7 +46,7 @@ def describe(given: Given, folder: Path) -> Source:
     """Read the program, or import and export it, and say its tensors."""
     path = given.path
     if given.function is not None:
-        path = save(_imported(given.function), folder)
+        path = save(imported(given.function), folder)
     program = load(path)
     inputs = _tensors(_user_inputs(program), given)
     outputs = _named(_outputs(program, given), given)
@@ -103,7 +103,7 @@ def examples(program: Any, batch: int) -> list[Any]:
     return [_repeated(leaf, batch) for leaf in leaves if isinstance(leaf, torch.Tensor)]
 
 
-def _imported(function: str) -> Any:
+def imported(function: str) -> Any:
     """What `module:function` gives, with the current folder on the path, as `python -m` has it."""
     module_name, _, attribute = function.partition(":")
     sys.path.insert(0, os.getcwd())  # noqa: PTH109

@@ -33,6 +33,10 @@ def convert(
     variant: Annotated[list[str] | None, typer.Option(help="Only this variant, as ENGINE-PRECISION.")] = None,
     calibration: Annotated[Path | None, typer.Option(help="X.npz: one array per input, or x.")] = None,
     evaluation: Annotated[Path | None, typer.Option(help="XY.npz: inputs as above, and y.")] = None,
+    training: Annotated[Path | None, typer.Option(help="XY.npz for a recipe's steps to train on.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(metavar="FILE.toml", help="Steps that prune, factorize, distill …; and variants.")
+    ] = None,
     metric: Annotated[str, typer.Option(help="What --evaluation measures.")] = "accuracy",
     max_drop: Annotated[float, typer.Option(help="How far a variant may fall below the source model.")] = 0.01,
     signature: Annotated[str | None, typer.Option(help="Which signature of a SavedModel.")] = None,
@@ -68,6 +72,8 @@ def convert(
             variants=variant,
             calibration=calibration,
             evaluation=evaluation,
+            training=training,
+            recipe=recipe,
             metric=metric,
             max_drop=max_drop,
             report=report,

@@ -48,7 +48,9 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str | Text
     """
     grid = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for column in columns:
-        numeric = column.endswith((" ms", " MB", " s", " kB", "%", "predictions", "errors", "drop"))
+        numeric = column.endswith(
+            (" ms", " MB", " s", " kB", "%", "predictions", "errors", "drop", "parameters", "MACs")
+        )
         grid.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         grid.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
@@ -67,21 +69,32 @@ def _verdict(outcome: Outcome) -> Text:
 
 
 def show_conversion(report: Report) -> None:
-    """Print a conversion's report as a table."""
-    rows = [
-        (
-            outcome.id,
-            outcome.quantization or "–",
-            "–" if outcome.size_bytes is None else f"{outcome.size_bytes / 1e3:.1f}",
-            "–" if outcome.metric is None else f"{outcome.metric:.4f}",
-            "–" if outcome.drop is None else f"{outcome.drop:+.4f}",
-            number(outcome.latency_ms),
-            _verdict(outcome),
-        )
-        for outcome in report.variants
-    ]
+    """Print a conversion's report as tables."""
     people.print(
         f"[bold]{report.name}[/] {report.version}: source model {report.metric} {report.source_metric:.4f} "
         f"on {report.samples} samples"
     )
-    table("Variants", ("variant", "quantization", "size kB", report.metric, "drop", "p50 ms", ""), rows)
+    if report.stages:
+        stages = [
+            (each.method, f"{each.parameters:,}", f"{each.macs / 1e6:.3f}", number(each.metric, 4))
+            for each in report.stages
+        ]
+        table("Recipe", ("after", "parameters", "million MACs", report.metric), stages)
+        table("Before", _columns(report), [_cells(each) for each in report.before])
+    table("Variants", _columns(report), [_cells(each) for each in report.variants])
+
+
+def _columns(report: Report) -> tuple[str, ...]:
+    return ("variant", "quantization", "size kB", report.metric, "drop", "p50 ms", "")
+
+
+def _cells(outcome: Outcome) -> tuple[str | Text, ...]:
+    return (
+        outcome.id,
+        outcome.quantization or "–",
+        "–" if outcome.size_bytes is None else f"{outcome.size_bytes / 1e3:.1f}",
+        "–" if outcome.metric is None else f"{outcome.metric:.4f}",
+        "–" if outcome.drop is None else f"{outcome.drop:+.4f}",
+        number(outcome.latency_ms),
+        _verdict(outcome),
+    )

@@ -7,7 +7,7 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 
 from edgeward.cli.output import chatter
 from edgeward_converters import Outcome
-from edgeward_converters.events import Event, Finished, Started
+from edgeward_converters.events import Event, Finished, Started, Stepping
 
 _SOURCE = "source"
 
@@ -40,12 +40,15 @@ class ConversionProgress:
             if event.variant is not None:
                 self._finish(_SOURCE, "loaded")
             self._row(event.variant or _SOURCE, event.step)
+        elif isinstance(event, Stepping):
+            self._finish(_SOURCE, "loaded")
+            self._row(event.method, f"{event.what} {event.done:.0%}", event.done)
         elif isinstance(event, Finished):
             self._finish(event.outcome.asked, _became(event.outcome))
 
-    def _row(self, name: str, step: str) -> None:
+    def _row(self, name: str, step: str, done: float = 0.0) -> None:
         if name in self._rows:
-            self._progress.update(self._rows[name], step=step)
+            self._progress.update(self._rows[name], step=step, completed=done)
         else:
             self._rows[name] = self._progress.add_task(name, total=1, step=step)
 
