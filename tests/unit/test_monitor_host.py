@@ -7,11 +7,20 @@ import pytest
 from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
-from edgeward.monitor import queries, store
+from edgeward.monitor import queries, schema, store
 from edgeward.monitor.api import make_app
-from edgeward.monitor.host import Dropped, HostState, ModelDied, ModelSeen, NodeDied, NodeSeen, RebirthWanted
+from edgeward.monitor.host import (
+    Dropped,
+    HistorySeen,
+    HostState,
+    ModelDied,
+    ModelSeen,
+    NodeDied,
+    NodeSeen,
+    RebirthWanted,
+)
 from edgeward_runtimes.errors import MonitorError
 from edgeward_runtimes.latency import counters
 from edgeward_runtimes.latency.counters import Counters
@@ -43,6 +52,27 @@ def test_births_and_data_become_updates_with_names() -> None:
     data = _receive(host, node.data(_reading(2, 5)))
     assert data[0].values == {"cpu_percent": 2.0}
     assert data[1].totals[0].predictions == 5
+
+
+def test_history_goes_into_the_series_and_changes_nothing_else(engine: Engine) -> None:
+    node, host = EdgeNode("f", "d", 0), HostState()
+    store.apply(engine, _receive(host, node.birth(_reading(600_000, 2), 10.0), at=600.0))
+    before = queries.model_totals(engine)
+    kept = [_reading(at, 9) for at in (60_000, 120_000, 10**12)]  # the last by a clock that runs ahead
+    told = _receive(host, node.history(kept, 610_000), at=610.0)
+    history = [each for each in told if isinstance(each, HistorySeen)]
+    assert [(each.at, each.values) for each in history] == [
+        (60.0, {"cpu_percent": 60_000.0}),
+        (120.0, {"cpu_percent": 120_000.0}),
+        (610.0, {"cpu_percent": 1e12}),
+    ]
+    store.apply(engine, told)
+    with engine.connect() as connection:
+        rows = connection.execute(select(schema.health.c.minute, schema.health.c.cpu_percent)).all()
+        shown = connection.execute(select(schema.devices.c.cpu_percent)).scalar_one()
+    assert dict(map(tuple, rows))[60] == 60_000.0
+    assert shown == 600_000.0, "how the device is, not how it was"
+    assert queries.model_totals(engine)[0][2:4] == before[0][2:4]
 
 
 def test_a_gap_and_data_before_birth_ask_for_one_rebirth_at_a_time() -> None:

@@ -1,13 +1,19 @@
-"""One reading of a device, from its home: what is installed, what was counted, how it is."""
+"""One reading of a device, from its home: what is installed, what was counted, how it is.
+
+The agent lives beside the models, so it imports little: neither `commands` nor importlib.metadata, which would take
+three megabytes for one word.
+"""
 
 import platform
+import sys
 import time
+from pathlib import Path
 
 from edgeward_runtimes.agent.config import AgentConfig
 from edgeward_runtimes.agent.health import Health
-from edgeward_runtimes.commands import edgeward_version, model_status
 from edgeward_runtimes.errors import EdgewardError
 from edgeward_runtimes.home import Home
+from edgeward_runtimes.install import result
 from edgeward_runtimes.install.slots import Slots
 from edgeward_runtimes.latency.counters import Counters
 from edgeward_runtimes.latency.fold import CounterStore
@@ -39,7 +45,8 @@ class Reader:
         models = {
             name: _model_reading(self._home, name, counted.get(name, ())) for name in sorted(installed | set(counted))
         }
-        return Reading(int(time.time() * 1000), {**self._facts, **self._health.read()}, models)
+        predictions = sum(each.predictions for totals in counted.values() for each in totals)
+        return Reading(int(time.time() * 1000), {**self._facts, **self._health.read(predictions)}, models)
 
     def told(self, reading: Reading) -> None:
         """Take note that a host was told a reading's totals."""
@@ -48,29 +55,52 @@ class Reader:
 
     def close(self) -> None:
         """Let another agent count."""
+        self._health.close()
         self._counters.close()
+
+
+def edgeward_version() -> str:
+    """The installed distribution's version, from its folder's name."""
+    for entry in sys.path:
+        for folder in Path(entry).glob("edgeward-*.dist-info"):
+            return folder.name.removeprefix("edgeward-").removesuffix(".dist-info")
+    return "unknown"  # run from a folder that was copied and not installed
 
 
 def _model_reading(home: Home, name: str, totals: tuple[Counters, ...]) -> ModelReading:
     """A model's metrics; its plain numbers are those of its current release, over all epochs."""
-    try:
-        status = model_status(Slots(home, name))
-    except EdgewardError:  # counted once, but no longer installed
-        return ModelReading(dict.fromkeys(("release", "variant", "engine", "runs_on", "warning")), totals)
-    ours = [each for each in totals if each.release == status.release]
+    values = _installed(home, name)
+    ours = [each for each in totals if each.release == values["release"]]
     latency = Histogram()
     for each in ours:
         latency = latency.merge(each.histogram)
-    values: dict[str, Value] = {
-        "release": status.release,
-        "variant": status.variant,
-        "engine": status.engine,
-        "runs_on": ",".join(status.runs_on) or None,
-        "warning": status.warning,
-        "predictions": latency.count,
-        "errors": sum(each.errors for each in ours),
-        "p50_ms": latency.quantile_ms(0.5),
-        "p95_ms": latency.quantile_ms(0.95),
-        "p99_ms": latency.quantile_ms(0.99),
-    }
+    if values["release"] is not None:
+        values |= {
+            "predictions": latency.count,
+            "errors": sum(each.errors for each in ours),
+            "p50_ms": latency.quantile_ms(0.5),
+            "p95_ms": latency.quantile_ms(0.95),
+            "p99_ms": latency.quantile_ms(0.99),
+        }
     return ModelReading(values, totals)
+
+
+def _installed(home: Home, name: str) -> dict[str, Value]:
+    """The current release and how it runs; all None for a model that was counted once, but is no longer installed."""
+    values: dict[str, Value] = dict.fromkeys(("release", "variant", "engine", "runs_on", "warning"))
+    try:
+        folder = Slots(home, name).current()
+        tested = result.read(folder)
+    except EdgewardError:
+        return values
+    values["release"] = folder.name
+    if tested is not None:
+        choice = tested.choice
+        trial = next(trial for trial in tested.trials if trial.check.id == choice.id)
+        values |= {
+            "variant": choice.id,
+            "engine": choice.engine,
+            "runs_on": ",".join(trial.runs_on) or None,
+            "warning": trial.warning,
+        }
+    return values

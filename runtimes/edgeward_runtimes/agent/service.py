@@ -1,115 +1,162 @@
-"""The agent's loop: paho-mqtt's events and the clock in, a Sparkplug session's messages out.
+"""The agent's loop: events of the connection and the clock in, a Sparkplug session's messages out.
 
-paho's network thread only puts events into a queue, and sets the will before it connects; everything else is
-decided on the main thread, so nothing here needs a lock. paho makes the connection, and after every loss makes it
-again, with jittered back-off.
+Everything is decided on the main thread, so nothing here needs a lock. What happens when:
+
+    Connected       births, at once or when the primary host is online; then history, a batch a second
+    a report        data when born, else the reading goes to the spool
+    Disconnected    what is not certain to have arrived goes to the spool
+    STATE           the primary host went: NDEATH, disconnect, connect again, and wait; it came: births
+    a rebirth       at most one a second: until the next may be given, no data either
 """
 
-import json
+import contextlib
+import ctypes
+import gc
 import logging
 import queue
-import random
 import signal
 import time
-from pathlib import Path
-from typing import Any
 
 import msgspec
-import paho.mqtt.client as mqtt
-from msgspec import Struct
-from paho.mqtt.enums import CallbackAPIVersion
+from msgspec.structs import replace
 
-from edgeward_runtimes.agent.config import AgentConfig, Interval, broker_address
+from edgeward_runtimes.agent import notify
+from edgeward_runtimes.agent.config import AgentConfig, Interval
+from edgeward_runtimes.agent.connection import Acknowledged, Connected, Connection, Disconnected, Event, Received, Stop
+from edgeward_runtimes.agent.logs import Forwarder
+from edgeward_runtimes.agent.outbox import UNFENCED, Outbox
 from edgeward_runtimes.agent.reading import Reader
-from edgeward_runtimes.durable import write_atomically
+from edgeward_runtimes.agent.spool import Spool
 from edgeward_runtimes.home import Home
 from edgeward_runtimes.sparkplug import codec, metrics
 from edgeward_runtimes.sparkplug.codec import Value
+from edgeward_runtimes.sparkplug.primary_host import PrimaryHost
 from edgeward_runtimes.sparkplug.session import EdgeNode, Message, Reading
-from edgeward_runtimes.sparkplug.topics import host_state
 
 _log = logging.getLogger("edgeward.agent")
-_FAREWELL_S = 2.0
-
-
-class Connected(Struct, frozen=True):
-    """The broker accepted us."""
-
-
-class Disconnected(Struct, frozen=True):
-    """The connection is gone."""
-
-
-class Received(Struct, frozen=True):
-    """A message came on a topic that we subscribed to."""
-
-    topic: str
-    payload: bytes
-    retained: bool
-
-
-class Stop(Struct, frozen=True):
-    """Someone wants the agent to end."""
-
-
-Event = Connected | Disconnected | Received | Stop
+_REBIRTH_EVERY_S = 1.0
+_HISTORY_EVERY_S = 1.0
+_NEVER = float("inf")
 
 
 class Agent:
     """One device's agent."""
 
     def __init__(self, config: AgentConfig, home: Home) -> None:
+        """Prepare. Raises EdgewardError when the configuration is wrong or another agent runs here."""
         self._config = config
-        self._home = home
+        self._connection = Connection(config, home.root / "bdseq")
         self._reader = Reader(config, home)
+        spool = Spool(
+            home.root / "spool.db", rows=config.spool.rows, size_bytes=int(config.spool.size_mb * 1024 * 1024)
+        )
+        self._outbox = Outbox(spool, self._reader.told)
+        self._logs = Forwarder()
         self._interval_s = config.interval_s
-        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._node = EdgeNode(config.fleet, config.device, 0)
-        self._host_topic = host_state(config.host_id)
-        self._connected = False
-        self._bd_seq = 0
-        self._client = self._make_client()
+        self._host = PrimaryHost()
+        self._bd_seq: int | None = None  # of the connection that stands
+        self._next_report = self._rebirth_due = self._history_due = self._fence_due = _NEVER
+        self._born_at = -_NEVER
 
     def stop(self) -> None:
         """Ask the loop to end; safe from a signal handler."""
-        self._events.put(Stop())
+        self._connection.events.put(Stop())
 
     def run(self) -> None:
         """Report until stopped."""
-        address = broker_address(self._config.broker)
-        self._client.connect_async(address.host, address.port, keepalive=self._config.keep_alive_s)
-        self._client.loop_start()
+        root = logging.getLogger()
+        root.addHandler(self._logs)
+        self._connection.start()
+        self._next_report = time.monotonic() + self._interval_s  # the birth tells the first
+        notify.ready()
         try:
-            next_report = time.monotonic()
-            while True:
-                try:
-                    event = self._events.get(timeout=max(0.0, next_report - time.monotonic()))
-                except queue.Empty:
-                    next_report = time.monotonic() + self._interval_s
-                    self._report()
-                    continue
-                if isinstance(event, Stop):
-                    break
-                self._handle(event)
+            self._loop()
         finally:
+            notify.stopping()
             self._say_goodbye()
+            root.removeHandler(self._logs)
             self._reader.close()
+
+    def _loop(self) -> None:
+        while True:
+            notify.alive()
+            event = self._next_event()
+            if isinstance(event, Stop):
+                return
+            if event is not None:
+                self._handle(event)
+            self._do_what_is_due(time.monotonic())
+
+    def _next_event(self) -> Event | None:
+        """What comes, or None when something else is due."""
+        due = min(self._next_report, self._rebirth_due, self._history_due, self._fence_due)
+        try:
+            return self._connection.events.get(timeout=min(max(0.0, due - time.monotonic()), notify.EVERY_S))
+        except queue.Empty:
+            return None
+
+    def _do_what_is_due(self, now: float) -> None:
+        if now >= self._next_report:
+            self._next_report = now + self._interval_s
+            self._report()
+        if now >= self._rebirth_due:
+            self._give_birth()
+        if now >= self._history_due:
+            self._tell_history()
+        if now >= self._fence_due:
+            self._fence()
 
     def _handle(self, event: Event) -> None:
         match event:
-            case Connected():
-                _log.info("connected to %s as %s/%s", self._config.broker, self._config.fleet, self._config.device)
-                self._connected = True
-                self._client.subscribe([(self._node.command_topic, 1), (self._host_topic, 1)])
-                self._give_birth()
-            case Disconnected():
-                _log.warning("lost the broker %s; trying again", self._config.broker)
-                self._connected = False
-            case Received(topic=topic) if topic == self._host_topic:
-                if not event.retained and _is_online(event.payload):  # a host that came back knows nothing
+            case Connected(bd_seq=bd_seq):
+                _log.info("connected to the broker as %s/%s", self._config.fleet, self._config.device)
+                self._bd_seq = bd_seq
+                self._node.reconnecting(bd_seq)
+                self._host.reconnecting()
+                if not self._config.wait_for_host:
                     self._give_birth()
+            case Disconnected():
+                _log.warning("lost the broker; trying again, and keeping what is read")
+                self._disconnected()
+            case Received(topic=self._connection.state_topic):
+                self._hear_host(event)
             case Received():
                 self._obey(event.payload)
+            case Acknowledged(request=request):
+                if self._outbox.acknowledged(request):
+                    self._plan_history()
+
+    def _hear_host(self, message: Received) -> None:
+        """Follow the primary host; of another one only take note that it came back, and knows nothing."""
+        was_online = self._host.is_online
+        state = self._host.hear(message.payload)
+        if state is None or self._bd_seq is None:
+            return
+        if not self._config.wait_for_host:
+            if state.online and not message.retained:
+                self._want_birth()
+        elif state.online and not (was_online and message.retained):
+            self._want_birth()
+        elif not state.online:
+            self._rebirth_due = _NEVER
+            if self._node.is_born:
+                self._leave()
+
+    def _leave(self) -> None:
+        """The primary host is gone: NDEATH, disconnect, and wait for it on the next connection."""
+        _log.warning("the host %s is offline; keeping what is read until it is back", self._config.host_id)
+        if self._connection.close(self._bd_seq):
+            self._outbox.arrived_all()
+        self._disconnected()
+        self._connection.start()
+
+    def _disconnected(self) -> None:
+        self._outbox.lost()
+        if self._bd_seq is not None:
+            self._node.reconnecting(self._bd_seq)
+        self._bd_seq = None
+        self._rebirth_due = self._history_due = self._fence_due = _NEVER
 
     def _obey(self, payload: bytes) -> None:
         try:
@@ -120,7 +167,7 @@ class Agent:
         for command in commands:
             name = self._node.name_of(command)
             if name == metrics.REBIRTH and command.value is True:
-                self._give_birth()
+                self._want_birth()
             elif name == metrics.REPORTING_INTERVAL:
                 self._report_every(command.value)
             else:
@@ -132,78 +179,87 @@ class Agent:
         except msgspec.ValidationError as error:
             _log.warning("ignored the reporting interval %r: %s", interval_s, error)
         else:
-            self._give_birth()
+            self._next_report = min(self._next_report, time.monotonic() + self._interval_s)
+            self._want_birth()
+
+    def _want_birth(self) -> None:
+        """Give birth, but not more often than makes sense; until then no data are told."""
+        if self._is_held_back:
+            return
+        self._rebirth_due = max(time.monotonic(), self._born_at + _REBIRTH_EVERY_S)
+
+    @property
+    def _is_held_back(self) -> bool:
+        """Whether we are told to wait for the primary host."""
+        return self._bd_seq is None or (self._config.wait_for_host and not self._host.is_online)
 
     def _give_birth(self) -> None:
         reading = self._read()
-        if reading is not None:
-            self._publish(self._node.birth(reading, self._interval_s))
-            self._reader.told(reading)
+        if reading is None or self._bd_seq is None:
+            self._rebirth_due = time.monotonic() + _REBIRTH_EVERY_S
+            return
+        self._rebirth_due = _NEVER
+        self._born_at = time.monotonic()
+        self._publish(reading, self._node.birth(reading, self._interval_s))
+        self._fence()
 
     def _report(self) -> None:
-        if self._connected and not self._node.is_born:  # the device could not be read when it should have been
-            self._give_birth()
+        if self._rebirth_due != _NEVER:
+            return  # a birth is about to tell more
+        reading = self._read()  # folds dead processes' files even while nobody listens
+        if reading is None:
             return
-        reading = self._read()  # folds dead processes' files even while there is no broker
-        if reading is not None and self._connected:
-            self._publish(self._node.data(reading))
+        if self._node.is_born:
+            self._publish(reading, self._node.data(reading))
+        else:
+            self._outbox.keep(reading)
+
+    def _publish(self, reading: Reading, messages: list[Message]) -> None:
+        assert self._bd_seq is not None  # noqa: S101 (a node is born on a connection)
+        self._connection.publish(self._bd_seq, messages)
+        self._outbox.told(reading)
+        if self._outbox.unfenced >= UNFENCED:
+            self._fence()
+        elif self._fence_due == _NEVER:
+            self._fence_due = time.monotonic() + self._config.keep_alive_s
+
+    def _fence(self) -> None:
+        """Ask the broker whether it has had everything so far, unless it is asked already."""
+        self._fence_due = _NEVER
+        if self._bd_seq is None or self._outbox.is_waiting:
+            return
+        request = self._connection.fence()
+        if request is not None:
+            self._outbox.fenced(request)
+
+    def _plan_history(self) -> None:
+        if self._outbox.has_history:
+            self._history_due = time.monotonic() + _HISTORY_EVERY_S
+
+    def _tell_history(self) -> None:
+        self._history_due = _NEVER
+        if self._bd_seq is None or not self._node.is_born or self._rebirth_due != _NEVER or self._outbox.is_waiting:
+            return  # the birth that is due asks again, and so does the answer that is awaited
+        batch = self._outbox.next_batch()
+        self._connection.publish(self._bd_seq, self._node.history(batch, int(time.time() * 1000)))
+        self._fence()
 
     def _read(self) -> Reading | None:
         """Read the device; None when its disk is full or failing, which must not end the agent."""
         try:
-            return self._reader.read()
+            reading = self._reader.read()
         except OSError as error:
             _log.error("this device cannot be read, trying again in %s s: %s", self._interval_s, error)
             return None
-
-    def _publish(self, messages: list[Message]) -> None:
-        for message in messages:
-            self._client.publish(message.topic, message.payload, qos=message.qos)
+        ours = {**self._outbox.counts, "logs_dropped": self._logs.dropped}
+        return replace(reading, node={**reading.node, **ours}, logs=self._logs.take())
 
     def _say_goodbye(self) -> None:
-        if self._connected:
+        if self._node.is_born and self._bd_seq is not None:
             self._report()
-            death = self._node.death(_now_ms())
-            sent = self._client.publish(death.topic, death.payload, qos=death.qos)
-            try:
-                sent.wait_for_publish(_FAREWELL_S)
-            except (RuntimeError, ValueError):
-                _log.info("the broker was gone before we could say so")
-        self._client.disconnect()
-        self._client.loop_stop()
-
-    def _make_client(self) -> mqtt.Client:
-        config = self._config
-        # A session per device: a second agent under the same name would push the first one off the broker.
-        client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=f"edgeward-{config.fleet}-{config.device}")
-        address = broker_address(config.broker)
-        if address.user is not None:
-            client.username_pw_set(address.user, address.password)
-        client.reconnect_delay_set(min_delay=1, max_delay=30 + random.randrange(30))  # noqa: S311 (jitter)
-        client.on_pre_connect = lambda client, userdata: self._before_connecting(client)
-        client.on_connect = self._on_connect
-        client.on_disconnect = lambda *_: self._events.put(Disconnected())
-        client.on_message = lambda client, userdata, message: self._events.put(
-            Received(message.topic, bytes(message.payload), message.retain)
-        )
-        return client
-
-    def _before_connecting(self, client: mqtt.Client) -> None:
-        """Each connection's will carries its own bdSeq, kept over restarts."""
-        try:
-            self._bd_seq = next_bd_seq(self._home.root / "bdseq")
-        except OSError as error:
-            _log.error("bdSeq cannot be kept: %s", error)
-            self._bd_seq = (self._bd_seq + 1) % 256
-        self._node.reconnecting(self._bd_seq)
-        will = self._node.death(_now_ms())
-        client.will_set(will.topic, will.payload, qos=will.qos)
-
-    def _on_connect(self, client: mqtt.Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
-        if reason.is_failure:
-            _log.error("the broker %s refused us: %s", self._config.broker, reason)
-        else:
-            self._events.put(Connected())
+        if self._connection.close(self._bd_seq):
+            self._outbox.arrived_all()
+        self._outbox.close()
 
 
 def run(config: AgentConfig, home: Home) -> None:
@@ -211,29 +267,14 @@ def run(config: AgentConfig, home: Home) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     home.latency.mkdir(parents=True, exist_ok=True)
     agent = Agent(config, home)
+    _give_back_memory()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: agent.stop())
     agent.run()
 
 
-def next_bd_seq(path: Path) -> int:
-    """Count one connection more, modulo 256, on the disk; a damaged file starts over at 0."""
-    try:
-        last = int(path.read_text())
-    except (FileNotFoundError, ValueError):
-        last = -1
-    following = (last + 1) % 256
-    write_atomically(path, str(following).encode())
-    return following
-
-
-def _is_online(payload: bytes) -> bool:
-    try:
-        state = json.loads(payload)
-    except ValueError:
-        return False
-    return isinstance(state, dict) and state.get("online") is True
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)
+def _give_back_memory() -> None:
+    """What starting took and left free goes back to the system: half a megabyte, for as long as the agent lives."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # a C library without malloc_trim
+        ctypes.CDLL(None).malloc_trim(0)

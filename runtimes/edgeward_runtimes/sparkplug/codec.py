@@ -15,8 +15,9 @@ Value = bool | int | float | str | bytes | None
 
 
 class DataType(IntEnum):
-    """Sparkplug's scalar data types."""
+    """Sparkplug's scalar data types. UNKNOWN is a null in data, which leave the type to the birth."""
 
+    UNKNOWN = 0
     INT8 = 1
     INT16 = 2
     INT32 = 3
@@ -41,7 +42,10 @@ _WIDE = (DataType.INT64, DataType.UINT64, DataType.DATETIME)
 
 
 class Metric(Struct, frozen=True, kw_only=True):
-    """One metric. A birth gives name, alias and datatype; data gives the alias. `timestamp` is Unix ms."""
+    """One metric. A birth gives name, alias and datatype; data give the alias. `timestamp` is Unix ms.
+
+    A datatype that the message leaves out is read from the value's field, as the widest one that it can be.
+    """
 
     name: str | None = None
     alias: int | None = None
@@ -59,15 +63,15 @@ class Payload(Struct, frozen=True, kw_only=True):
     metrics: tuple[Metric, ...] = ()
 
 
-def encode(payload: Payload) -> bytes:
-    """Write a payload as protobuf."""
+def encode(payload: Payload, *, with_datatypes: bool = True) -> bytes:
+    """Write a payload as protobuf. Data leave the datatypes to the birth, commands and births do not."""
     message = wire.Payload()
     if payload.timestamp is not None:
         message.timestamp = payload.timestamp
     if payload.seq is not None:
         message.seq = payload.seq
     for metric in payload.metrics:
-        _encode_metric(metric, message.metrics.add())
+        _encode_metric(metric, message.metrics.add(), with_datatypes)
     return message.SerializeToString()
 
 
@@ -90,7 +94,7 @@ def decode(content: bytes) -> Payload:
     )
 
 
-def _encode_metric(metric: Metric, target: wire.Payload.Metric) -> None:
+def _encode_metric(metric: Metric, target: wire.Payload.Metric, with_datatype: bool) -> None:
     if metric.name is not None:
         target.name = metric.name
     if metric.alias is not None:
@@ -99,7 +103,8 @@ def _encode_metric(metric: Metric, target: wire.Payload.Metric) -> None:
         target.timestamp = metric.timestamp
     if metric.is_historical:
         target.is_historical = True
-    target.datatype = int(metric.datatype)
+    if with_datatype:
+        target.datatype = int(metric.datatype)
     if metric.value is None:
         target.is_null = True
     else:
@@ -133,11 +138,11 @@ def _decode_metric(metric: wire.Payload.Metric) -> Metric | None:
     # DATA may leave out the datatype (it is the birth's): then the field that is set tells enough.
     field = metric.WhichOneof("value")
     try:
-        datatype = DataType(metric.datatype) if metric.datatype else _DATATYPE_OF_FIELD[field or ""]
+        datatype = DataType(metric.datatype) if metric.datatype else _DATATYPE_OF_FIELD[field]
     except (ValueError, KeyError):
         return None
     value: Value = None
-    if field in _DATATYPE_OF_FIELD and not metric.is_null:
+    if field is not None and field in _DATATYPE_OF_FIELD and not metric.is_null:
         value = getattr(metric, field)
         if datatype in _SIGNED_BITS and isinstance(value, int):
             bits = _SIGNED_BITS[datatype]
@@ -152,7 +157,8 @@ def _decode_metric(metric: wire.Payload.Metric) -> Metric | None:
     )
 
 
-_DATATYPE_OF_FIELD = {
+_DATATYPE_OF_FIELD: dict[str | None, DataType] = {
+    None: DataType.UNKNOWN,
     "int_value": DataType.UINT32,
     "long_value": DataType.UINT64,
     "float_value": DataType.FLOAT,

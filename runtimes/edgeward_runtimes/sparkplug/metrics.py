@@ -26,6 +26,20 @@ HEALTH = {
     "temperature_c": DataType.DOUBLE,
     "uptime_s": DataType.DOUBLE,
 }
+# Beside it, what only some devices can measure, and how the agent itself fares.
+SENSORS = {
+    "throttled": DataType.DOUBLE,  # 1: this device runs slower than it could at this moment; 0: it does not
+    "throttling": DataType.STRING,  # why, and what has happened since it booted; empty: nothing
+    "power_w": DataType.DOUBLE,
+    "energy_per_prediction_j": DataType.DOUBLE,  # of the whole device, over the predictions since the last report
+    "gpu_percent": DataType.DOUBLE,
+    "gpu_temperature_c": DataType.DOUBLE,
+    "clock_offset_ms": DataType.DOUBLE,  # what the clock is ahead of its time source
+    "spool_rows": DataType.UINT64,  # readings that wait to be told as history
+    "spool_dropped": DataType.UINT64,  # readings that were never told, for want of room
+    "logs_dropped": DataType.UINT64,  # log lines beyond what is forwarded
+}
+LOGS = "Logs"  # an event, not a state: every value is one line at warning or above, "LEVEL logger: text"
 
 # A model's metrics on a device.
 COUNTERS = "counters"

@@ -10,11 +10,13 @@ Rules kept here (specification 3.0, sections 5 and 6):
 - Commands may name a metric or give its alias.
 - A model seen for the first time is born before its data; one that is gone gets a DDEATH.
 - Births and data travel at QoS 0, the will at QoS 1; nothing is retained.
+- What was read while nobody listened is told as data with `is_historical`, after the births, each value with its time.
+- A log line is a value of the metric Logs at the line's time; a birth has none, the data after it tell those that wait.
 
 `counters` are treated as the totals they are: data carry those that changed since the last report, births all.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -43,12 +45,23 @@ class ModelReading(Struct, frozen=True):
     totals: tuple[Counters, ...]
 
 
+class LogLine(Struct, frozen=True, array_like=True):
+    """A line of a log; `timestamp` is Unix ms."""
+
+    timestamp: int
+    text: str
+
+
 class Reading(Struct, frozen=True):
-    """A device at one moment. `timestamp` is Unix ms; `node` holds facts and health by metric name."""
+    """A device at one moment. `timestamp` is Unix ms; `node` holds facts and health by metric name.
+
+    `logs` are the lines since the reading before, in the order of their time.
+    """
 
     timestamp: int
     node: dict[str, Value]
     models: dict[str, ModelReading]
+    logs: tuple[LogLine, ...] = ()
 
 
 NODE_DATATYPES: dict[str, DataType] = {
@@ -57,11 +70,21 @@ NODE_DATATYPES: dict[str, DataType] = {
     metrics.REPORTING_INTERVAL: DataType.DOUBLE,
     **metrics.FACTS,
     **metrics.HEALTH,
+    **metrics.SENSORS,
+    metrics.LOGS: DataType.STRING,
 }
 # Known by name alone: a host must be able to ask for a rebirth before it has seen the aliases.
 _WITHOUT_ALIAS = (metrics.BDSEQ, metrics.REBIRTH)
 _NODE_ALIASES = {name: alias for alias, name in enumerate(NODE_DATATYPES) if name not in _WITHOUT_ALIAS}
+_NODE_NULLS: dict[str, Value] = {name: None for name in NODE_DATATYPES if name != metrics.BDSEQ}
 _NODE_NAMES = {alias: name for name, alias in _NODE_ALIASES.items()}
+
+
+def death(fleet: str, device: str, bd_seq: int, timestamp: int) -> Message:
+    """The will of a connection, also sent before an intended disconnect."""
+    bd_seq_metric = Metric(name=metrics.BDSEQ, datatype=DataType.INT64, value=bd_seq)
+    payload = Payload(timestamp=timestamp, metrics=(bd_seq_metric,))
+    return Message(str(Topic(fleet, "NDEATH", device)), encode(payload), qos=1)
 
 
 class EdgeNode:
@@ -100,34 +123,31 @@ class EdgeNode:
         self._bd_seq, self._is_born = bd_seq, False
 
     def death(self, timestamp: int) -> Message:
-        """The will of this connection, also sent before an intended disconnect."""
-        return self._node_message("NDEATH", Payload(timestamp=timestamp, metrics=(self._bd_seq_metric(),)), qos=1)
+        """This connection's NDEATH."""
+        return death(self._fleet, self._device, self._bd_seq, timestamp)
 
     def birth(self, reading: Reading, reporting_interval_s: float) -> list[Message]:
         """NBIRTH and every model's DBIRTH: after connecting, and when a host asks for a rebirth."""
         self._seq, self._is_born = 0, True
         self._models, self._reported = {}, {}
-        self._node = {**reading.node, metrics.REBIRTH: False, metrics.REPORTING_INTERVAL: reporting_interval_s}
+        ours = {metrics.REBIRTH: False, metrics.REPORTING_INTERVAL: reporting_interval_s}
+        self._node = {**_NODE_NULLS, **reading.node, **ours}
         born = (
             Metric(name=name, alias=_NODE_ALIASES.get(name), datatype=NODE_DATATYPES[name], value=value)
             for name, value in self._node.items()
         )
-        payload = self._numbered(reading.timestamp, (self._bd_seq_metric(), *born))
-        messages = [self._node_message("NBIRTH", payload)]
+        bd_seq = Metric(name=metrics.BDSEQ, datatype=DataType.INT64, value=self._bd_seq)
+        payload = self._numbered(reading.timestamp, (bd_seq, *born))
+        messages = [Message(str(Topic(self._fleet, "NBIRTH", self._device)), encode(payload))]
         messages += [self._model_birth(reading.timestamp, name, model) for name, model in reading.models.items()]
-        return messages
+        return messages + self._data(reading.timestamp, None, _log_metrics(reading.logs))
 
     def data(self, reading: Reading) -> list[Message]:
         """NDATA and DDATA with what changed, DBIRTH for new models, DDEATH for those that are gone."""
-        messages = []
         changed = _changes(self._node, reading.node)
-        if changed:
-            self._node.update(changed)
-            node = tuple(
-                Metric(alias=_NODE_ALIASES[name], datatype=NODE_DATATYPES[name], value=value)
-                for name, value in changed.items()
-            )
-            messages.append(self._node_message("NDATA", self._numbered(reading.timestamp, node)))
+        self._node.update(changed)
+        node = (*_log_metrics(reading.logs), *_node_metrics(changed, reading.timestamp))
+        messages = self._data(reading.timestamp, None, node)
         for name in sorted(set(self._models) - set(reading.models)):
             del self._models[name], self._reported[name]
             topic = str(Topic(self._fleet, "DDEATH", self._device, name))
@@ -137,6 +157,23 @@ class EdgeNode:
                 messages += self._model_data(reading.timestamp, name, model)
             else:
                 messages.append(self._model_birth(reading.timestamp, name, model))
+        return messages
+
+    def history(self, readings: Sequence[Reading], timestamp: int) -> list[Message]:
+        """NDATA and DDATA with readings of before this birth, oldest first: what changed from each to the next.
+
+        Left out are counters, which are cumulative, what cannot change, and models that are no longer here.
+        """
+        if not readings:
+            return []
+        node = [line for reading in readings for line in _log_metrics(reading.logs, is_historical=True)]
+        for at, changed in _series((each.timestamp, each.node) for each in readings):
+            node += _node_metrics(changed, at, is_historical=True)
+        messages = self._data(timestamp, None, node)
+        for name in self._models:
+            known = ((each.timestamp, each.models[name].values) for each in readings if name in each.models)
+            told = [metric for at, changed in _series(known) for metric in self._model_metrics(name, changed, at, True)]
+            messages += self._data(timestamp, name, told)
         return messages
 
     def _model_birth(self, timestamp: int, name: str, model: ModelReading) -> Message:
@@ -161,27 +198,62 @@ class EdgeNode:
         totals = [each for each in model.totals if reported.get(each.key) != each]
         if totals:
             changed[metrics.COUNTERS] = counters.pack(totals)
-        if not changed:
-            return []
         self._models[name].update(model.values)
         reported.update({each.key: each for each in totals})
-        aliases = self._model_aliases[name]
-        data = tuple(
-            Metric(alias=aliases[metric], datatype=metrics.MODEL[metric], value=value)
-            for metric, value in changed.items()
-        )
-        topic = str(Topic(self._fleet, "DDATA", self._device, name))
-        return [Message(topic, encode(self._numbered(timestamp, data)))]
+        return self._data(timestamp, name, self._model_metrics(name, changed, timestamp))
 
-    def _numbered(self, timestamp: int, born: tuple[Metric, ...]) -> Payload:
+    def _model_metrics(
+        self, model: str, values: Values, timestamp: int, is_historical: bool = False
+    ) -> Sequence[Metric]:
+        return _metrics(values, self._model_aliases[model], metrics.MODEL, timestamp, is_historical)
+
+    def _data(self, timestamp: int, model: str | None, told: Sequence[Metric]) -> list[Message]:
+        """NDATA, or a model's DDATA; nothing when there is nothing to tell."""
+        if not told:
+            return []
+        topic = Topic(self._fleet, "NDATA" if model is None else "DDATA", self._device, model)
+        return [Message(str(topic), encode(self._numbered(timestamp, told), with_datatypes=False))]
+
+    def _numbered(self, timestamp: int, told: Iterable[Metric]) -> Payload:
         seq, self._seq = self._seq, (self._seq + 1) % 256
-        return Payload(timestamp=timestamp, seq=seq, metrics=tuple(replace(each, timestamp=timestamp) for each in born))
+        timed = (each if each.timestamp is not None else replace(each, timestamp=timestamp) for each in told)
+        return Payload(timestamp=timestamp, seq=seq, metrics=tuple(timed))
 
-    def _node_message(self, kind: str, payload: Payload, qos: int = 0) -> Message:
-        return Message(str(Topic(self._fleet, kind, self._device)), encode(payload), qos)
 
-    def _bd_seq_metric(self) -> Metric:
-        return Metric(name=metrics.BDSEQ, datatype=DataType.INT64, value=self._bd_seq)
+def _node_metrics(values: Values, timestamp: int, *, is_historical: bool = False) -> Sequence[Metric]:
+    return _metrics(values, _NODE_ALIASES, NODE_DATATYPES, timestamp, is_historical)
+
+
+def _metrics(
+    values: Values, aliases: Mapping[str, int], datatypes: Mapping[str, DataType], timestamp: int, is_historical: bool
+) -> list[Metric]:
+    """Values as data tell them."""
+    return [
+        Metric(
+            alias=aliases[name],
+            datatype=datatypes[name],
+            value=value,
+            timestamp=timestamp,
+            is_historical=is_historical,
+        )
+        for name, value in values.items()
+    ]
+
+
+def _log_metrics(lines: Iterable[LogLine], *, is_historical: bool = False) -> list[Metric]:
+    return [
+        metric
+        for line in lines
+        for metric in _node_metrics({metrics.LOGS: line.text}, line.timestamp, is_historical=is_historical)
+    ]
+
+
+def _series(readings: Iterable[tuple[int, Values]]) -> Iterable[tuple[int, Values]]:
+    """What changed from each to the next; the first is told whole."""
+    before: Values = {}
+    for timestamp, values in readings:
+        yield timestamp, _changes(before, values)
+        before = {**before, **values}
 
 
 def _changes(before: Values, now: Values) -> dict[str, Value]:

@@ -104,16 +104,28 @@ def status(device_url: DeviceUrl, json: Json = False) -> None:
         people.print(f"No models are installed. Next: edgeward flash BUNDLE {device_url}", markup=False)
 
 
-def agent(config: Annotated[Path, typer.Option(help="agent.toml.")]) -> None:
+def agent(
+    config: Annotated[Path, typer.Option(help="agent.toml.")],
+    print_unit: Annotated[
+        bool, typer.Option("--print-unit", help="Print a hardened systemd unit for this agent, and do nothing else.")
+    ] = False,
+) -> None:
     """Report this device's health and latency to the fleet's broker until stopped.
 
     Example: edgeward agent --config /var/lib/edgeward/agent.toml
     """
     from edgeward_runtimes.agent import config as configs
-    from edgeward_runtimes.agent import service
     from edgeward_runtimes.home import Home
 
-    service.run(configs.read(config), Home.default())
+    checked, home = configs.read(config), Home.default()
+    if print_unit:
+        from edgeward_runtimes.agent.unit import unit
+
+        print(unit(config, home), end="")
+        return
+    from edgeward_runtimes.agent import service
+
+    service.run(checked, home)
 
 
 def _show_installed(device_url: str, installed: Installed) -> None:

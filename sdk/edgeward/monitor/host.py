@@ -6,6 +6,8 @@ Rules kept here (specification 3.0, sections 5 and 6):
   (we have just started) ask for a rebirth.
 - seq rises by one, modulo 256, over a node's births and data; a gap means loss, and asks for a rebirth.
 - An NDEATH counts only with the bdSeq of the latest NBIRTH: a will of an older connection may come late.
+- What a node kept while nobody listened comes as history (is_historical), each value with its own time. It says how things
+  were, not how they are, so it goes into the series alone.
 - A rebirth is asked for once in a while, not once a message.
 - Whatever cannot be understood is counted and dropped; nothing that is received raises.
 - A broker has other nodes than ours: of a message only what the store can hold is kept, by name, type and size.
@@ -13,7 +15,7 @@ Rules kept here (specification 3.0, sections 5 and 6):
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct, field
 
@@ -39,6 +41,15 @@ class NodeSeen(Struct, frozen=True):
     device: str
     at: float
     is_birth: bool
+    values: Mapping[str, Value]
+
+
+class HistorySeen(Struct, frozen=True):
+    """How a device was at some earlier time, `at`; health metrics by name."""
+
+    fleet: str
+    device: str
+    at: float
     values: Mapping[str, Value]
 
 
@@ -82,7 +93,7 @@ class Dropped(Struct, frozen=True):
     reason: str
 
 
-Update = NodeSeen | NodeDied | ModelSeen | ModelDied | RebirthWanted | Dropped
+Update = NodeSeen | HistorySeen | NodeDied | ModelSeen | ModelDied | RebirthWanted | Dropped
 
 
 class _Node(Struct):
@@ -154,9 +165,10 @@ class HostState:
         if where.kind == "DBIRTH" and model is not None:
             node.models.add(model)
             node.names.update(_aliases(payload))
-        values = _by_name(payload.metrics, node.names)
+        values = _by_name([each for each in payload.metrics if not each.is_historical], node.names)
         if model is None:
-            return [NodeSeen(fleet, device, at, False, _fitting(values, _NODE))]
+            seen = NodeSeen(fleet, device, at, False, _fitting(values, _NODE))
+            return [seen, *_history(where, payload, node.names, at)]
         if where.kind == "DDEATH":
             node.models.discard(model)
             return [ModelDied(fleet, device, model, at)]
@@ -179,6 +191,18 @@ def is_countable(errors: int, histogram: Histogram) -> bool:
     """Whether counts fit the store. Added up as Python's integers, since numpy's begin at 0 again."""
     predictions = sum(histogram.counts.tolist())
     return bool(max(errors, histogram.sum_ns, predictions) <= LARGEST_COUNT)
+
+
+def _history(where: Topic, payload: Payload, names: Mapping[int, str], at: float) -> list[Update]:
+    """The health that a node tells afterwards, moment by moment; no clock may put it into the future."""
+    by_time: dict[int, list[Metric]] = {}
+    for metric in payload.metrics:
+        if metric.is_historical:
+            by_time.setdefault(metric.timestamp or payload.timestamp or int(at * 1000), []).append(metric)
+    told = {moment: _fitting(_by_name(found, names), metrics.HEALTH) for moment, found in sorted(by_time.items())}
+    return [
+        HistorySeen(where.fleet, where.device, min(at, moment / 1000), values) for moment, values in told.items() if values
+    ]
 
 
 def _totals(packed: Value) -> tuple[Counters, ...]:
@@ -217,7 +241,7 @@ def _aliases(payload: Payload) -> dict[int, str]:
     return {metric.alias: metric.name for metric in payload.metrics if metric.alias is not None and metric.name}
 
 
-def _by_name(found: tuple[Metric, ...], names: Mapping[int, str]) -> dict[str, Value]:
+def _by_name(found: Iterable[Metric], names: Mapping[int, str]) -> dict[str, Value]:
     """Values by metric name; those with an alias that no birth gave are left out."""
     named = ((metric.name or names.get(-1 if metric.alias is None else metric.alias), metric) for metric in found)
     return {name: metric.value for name, metric in named if name}

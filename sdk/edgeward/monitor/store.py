@@ -15,6 +15,7 @@ from edgeward.monitor import schema
 from edgeward.monitor.host import (
     LARGEST_COUNT,
     Dropped,
+    HistorySeen,
     ModelDied,
     ModelSeen,
     NodeDied,
@@ -56,6 +57,9 @@ def apply(engine: Engine, updates: Sequence[Update]) -> None:
             match each:
                 case NodeSeen():
                     _node_seen(connection, each)
+                case HistorySeen():
+                    row = {"device_id": device_id(each), "minute": _minute(each.at), **each.values}
+                    _upsert(connection, schema.health, row)
                 case NodeDied():  # most often a broker's word, so it is no sign of life: last_seen stays
                     _change(connection, schema.devices, {"id": device_id(each)}, {"online": False})
                 case ModelSeen():
@@ -67,7 +71,7 @@ def apply(engine: Engine, updates: Sequence[Update]) -> None:
                     _count(connection, "dropped")
 
 
-def device_id(about: NodeSeen | NodeDied | ModelSeen | ModelDied) -> str:
+def device_id(about: NodeSeen | HistorySeen | NodeDied | ModelSeen | ModelDied) -> str:
     """The id of the device that an update is about."""
     return f"{about.fleet}/{about.device}"
 
