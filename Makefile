@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 WITH_TORCH := $(VENV)/.with-torch
 
-.PHONY: install demo test lint matrix fuzz bench bench-runtime soak format protobuf constraints system-packages clean
+.PHONY: install demo test lint matrix fuzz bench bench-runtime bench-compress soak format protobuf constraints system-packages clean
 
 install: $(INSTALLED)  ## Make .venv with everything but PyTorch, which the tests add
 
@@ -44,6 +44,9 @@ bench: install  ## Time every variant of the demo's model here, and a conversion
 
 bench-runtime: install  ## Compare predict with the engine under it; writes the table of docs/performance.md
 	$(BIN)/python -m tests.benchmarks.runtime --write docs/performance.md
+
+bench-compress: $(WITH_TORCH)  ## Compress real models, beside what each library gives alone; writes docs/compression.md
+	$(BIN)/python -m tests.benchmarks.compression --write docs/compression.md
 
 soak: install  ## A million predictions over four threads with a hot swap every second: ten minutes
 	$(BIN)/python -m tests.benchmarks.soak

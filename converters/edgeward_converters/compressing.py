@@ -10,12 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgeward_converters import sources
 from edgeward_converters.compress import run
 from edgeward_converters.compress.recipe import Recipe
 from edgeward_converters.compress.run import Compressed, Material, Told
 from edgeward_converters.data import Arrays, Data
 from edgeward_converters.events import Progress, Stepping
+from edgeward_converters.quantizers import CALIBRATION_SAMPLES
 from edgeward_converters.report import StageRow
 from edgeward_converters.sources import Source
 from edgeward_converters.sources.recognize import Given
@@ -31,7 +34,7 @@ def check_data(recipe: Recipe, *, training: Any, calibration: Any, evaluation: A
         return
     if evaluation is None:
         raise ConfigError("A recipe's steps change the model: give evaluation data (--evaluation) to judge them by.")
-    given = {"training": training, "unlabelled": calibration}
+    given = {"training": training, "unlabelled": training if calibration is None else calibration}
     options = {"training": "labelled training data (--training XY.npz)", "unlabelled": "inputs (--calibration X.npz)"}
     for number, step in enumerate(recipe.step, 1):
         for need in sorted(step.needs):
@@ -52,6 +55,21 @@ def check_apart(found: Data) -> None:
                 f"{shared} of the {len(judged)} evaluation samples are {name} samples as well, so the evaluation would "
                 f"judge what was fitted to it. Give --evaluation samples that are not in --{name}."
             )
+
+
+def judged_on_held_back(found: Data, seed: int) -> tuple[Arrays | None, Any]:
+    """Calibration data whose later part, on which mixed precisions are judged, no step was trained on; and its labels.
+
+    Ranges come from the first samples as ever; what follows are the labelled samples that steps held back.
+    """
+    _, held = run.split(found.training, seed)
+    if held is None or found.calibration is None:
+        return found.calibration, found.calibration_y
+    first = {name: array[:CALIBRATION_SAMPLES] for name, array in found.calibration.items()}
+    unused = np.zeros((len(next(iter(first.values()))), *held.y.shape[1:]), held.y.dtype)
+    return {name: np.concatenate([array, held.inputs[name]]) for name, array in first.items()}, np.concatenate(
+        [unused, held.y]
+    )
 
 
 def take_steps(

@@ -31,9 +31,10 @@ class Labelled(Struct, frozen=True):
 
 
 class Data(Struct, frozen=True):
-    """All the data of one conversion."""
+    """All the data of one conversion; `calibration_y` is what is true of the calibration samples, if it was given."""
 
     calibration: Arrays | None = None
+    calibration_y: NDArray[Any] | None = None
     evaluation: Labelled | None = None
     training: Labelled | None = None
 
@@ -49,12 +50,26 @@ def read(
     given_evaluation: Evaluation | None,
     given_training: Evaluation | None = None,
 ) -> Data:
-    """Read what there is of the three. Raises InputError."""
+    """Read what there is of the three; without calibration data, training inputs calibrate. Raises InputError."""
+    training = None if given_training is None else labelled(given_training, inputs, "training")
+    found, y = (training.inputs, training.y) if training is not None else (None, None)
+    if given_calibration is not None:
+        found, y = calibration(given_calibration, inputs), _calibration_y(given_calibration, inputs)
     return Data(
-        None if given_calibration is None else calibration(given_calibration, inputs),
+        found,
+        y,
         None if given_evaluation is None else labelled(given_evaluation, inputs, "evaluation"),
-        None if given_training is None else labelled(given_training, inputs, "training"),
+        training,
     )
+
+
+def _calibration_y(given: Calibration, inputs: tuple[Tensor, ...]) -> NDArray[Any] | None:
+    """The array `y` of calibration data, unless it is an input."""
+    arrays = _arrays(given, "calibration")
+    if "y" not in arrays or any(tensor.name == "y" for tensor in inputs):
+        return None
+    _check_truth(arrays["y"], len(next(iter(_inputs(arrays, inputs, "calibration").values()))), "calibration")
+    return arrays["y"]
 
 
 def calibration(given: Calibration, inputs: tuple[Tensor, ...]) -> Arrays:

@@ -38,7 +38,7 @@ _FLOAT_ERROR = 1e-4
 _FLOAT_ERROR_ON_DEVICE = 1e-3
 _STEPS = 5
 # Of the arithmetic, not of the weights.
-_BITS = {"fp16": 9, "int8": 8, "int8_dynamic": 8, "int16x8": 16, "int4": 8}
+_BITS = {"fp16": 9, "int8": 8, "int8_dynamic": 8, "int16x8": 16, "int4": 8, "mixed": 8}
 
 
 def judge(

@@ -206,6 +206,7 @@ def _task(
         folder=folder,
         golden=(golden, _steady_answers(worker, source, golden)),
         calibration=found.calibration,
+        calibration_y=found.calibration_y,
         evaluation=evaluating,
         metric=name,
         source_metric=source_metric,
@@ -248,7 +249,17 @@ def _compressed(
     folder = source.canonical.parent
     golden = (task.golden[0], _answers(worker, source, task.golden[0]))
     source = replace(source, sha256=task.source.sha256)
-    after = replace(task, source=source, folder=folder, golden=golden, exported={}, tried={})
+    calibration, y = compressing.judged_on_held_back(found, seed)
+    after = replace(
+        task,
+        source=source,
+        folder=folder,
+        golden=golden,
+        calibration=calibration,
+        calibration_y=y,
+        exported={},
+        tried={},
+    )
     return after, replace(summary, stages=stages, before=before)
 
 

@@ -9,18 +9,21 @@ there is nothing to quantize. So does a missing package, which is to be installe
 
 import time
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
+from numpy.typing import NDArray
 
 from edgeward_converters import evaluate, exporters, gate, quantizers
 from edgeward_converters.data import Arrays, Labelled
 from edgeward_converters.events import Finished, Progress, Started
 from edgeward_converters.quantizers.ladder import FLOAT, PRECISIONS, Rung, called, ladder
+from edgeward_converters.quantizers.litert_mixed_settings import Basis, Mixed
 from edgeward_converters.report import Outcome
 from edgeward_converters.sources import Source
 from edgeward_converters.worker import Worker
-from edgeward_runtimes.errors import ConfigError, EdgewardError
+from edgeward_runtimes.errors import ConfigError, ConversionError, EdgewardError
 from edgeward_runtimes.manifest import Fallback, Quantization, Tolerance
 
 ALL = tuple(f"{engine}-{precision}" for engine in exporters.SUFFIX for precision in PRECISIONS)
@@ -46,6 +49,8 @@ class Task(Struct, frozen=True):
         golden: Inputs and the source's outputs to them.
         exported: Each engine's float artifact, or why there is none; filled as they are made.
         tried: Each rung of each engine; filled as they are made.
+        calibration_y: What is true of the calibration data, where that is known.
+        mixed: How mixed precisions are searched for.
     """
 
     source: Source
@@ -59,6 +64,8 @@ class Task(Struct, frozen=True):
     max_drop: float
     exported: dict[str, list[Path] | EdgewardError] = {}
     tried: dict[tuple[str, Rung], Made] = {}
+    calibration_y: NDArray[Any] | None = None
+    mixed: Mixed = Mixed()
 
 
 def split(variant_id: str) -> tuple[str, str]:
@@ -129,14 +136,14 @@ def _try(worker: Worker, task: Task, engine: str, rung: Rung, variant_id: str, p
     """Make and judge one artifact; `variant_id` is who asked for it first."""
     precision = called(rung, split(variant_id)[1])
     try:
-        files, quantization = _artifact(worker, task, engine, rung, variant_id, progress)
+        files, quantization = artifact(worker, task, engine, rung, variant_id, progress)
         progress(Started(variant_id, "measure"))
-        return _measured(worker, task, _named(engine, precision), files, quantization)
+        return measured(worker, task, _named(engine, precision), files, quantization)
     except EdgewardError as error:
         return _failed(engine, precision, str(error))
 
 
-def _artifact(
+def artifact(
     worker: Worker, task: Task, engine: str, rung: Rung, variant_id: str, progress: Progress
 ) -> tuple[list[Path], Quantization | None]:
     """Write a rung's artifact, from the engine's float one."""
@@ -146,9 +153,27 @@ def _artifact(
     if rung.way == "given":
         return exported, worker.run(quantizers.given, engine, exported[0])
     progress(Started(variant_id, "quantize"))
-    artifact = task.folder / f"{engine}-{rung.precision}-{rung.way or 'only'}{exporters.SUFFIX[engine]}"
+    path = task.folder / f"{engine}-{rung.precision}-{rung.way or 'only'}{exporters.SUFFIX[engine]}"
+    if rung.precision == "mixed":
+        basis = _basis(task)
+        return worker.run(quantizers.quantize_mixed, engine, exported[0], path, task.mixed, basis)
     calibration, batch = quantizers.first(task.calibration), task.source.batch or 1
-    return worker.run(quantizers.quantize, engine, rung, exported[0], artifact, calibration, batch)
+    return worker.run(quantizers.quantize, engine, rung, exported[0], path, calibration, batch)
+
+
+def _basis(task: Task) -> Basis:
+    """What a mixed precision is chosen by. Raises ConversionError where there is no calibration data."""
+    if task.calibration is None:
+        raise ConversionError("needs calibration data")
+    return Basis(
+        calibration=task.calibration,
+        y=task.calibration_y,
+        inputs=task.source.inputs,
+        outputs=task.source.outputs,
+        metric=task.metric,
+        max_drop=task.max_drop,
+        batch=task.source.batch or 1,
+    )
 
 
 def _export(worker: Worker, task: Task, engine: str, variant_id: str, progress: Progress) -> list[Path]:
@@ -166,11 +191,12 @@ def _export(worker: Worker, task: Task, engine: str, variant_id: str, progress: 
     return exported
 
 
-def _measured(
+def measured(
     worker: Worker, task: Task, outcome: Outcome, files: list[Path], quantization: Quantization | None
 ) -> Made:
+    """Measure and judge an artifact. Raises EdgewardError where the engine cannot run it."""
     source = task.source
-    measured = worker.run(
+    found = worker.run(
         evaluate.measure_artifact,
         files[0],
         outcome.engine,
@@ -180,10 +206,10 @@ def _measured(
         task.evaluation,
         task.metric,
     )
-    drop = task.source_metric - measured.metric if task.higher_is_better else measured.metric - task.source_metric
+    drop = task.source_metric - found.metric if task.higher_is_better else found.metric - task.source_metric
     expected = task.golden[1]
-    missed = gate.judge(outcome.precision, measured.comparisons, expected, drop, task.max_drop, task.metric)
-    reason = missed or measured.lost
+    missed = gate.judge(outcome.precision, found.comparisons, expected, drop, task.max_drop, task.metric)
+    reason = missed or found.lost
     return Made(
         replace(
             outcome,
@@ -191,13 +217,13 @@ def _measured(
             reason=reason,
             quantization=quantization,
             size_bytes=sum(file.stat().st_size for file in files),
-            metric=measured.metric,
+            metric=found.metric,
             drop=drop,
-            latency_ms=measured.latency_ms,
-            comparisons=measured.comparisons,
+            latency_ms=found.latency_ms,
+            comparisons=found.comparisons,
         ),
         tuple(files),
-        gate.tolerance(outcome.precision, measured.comparisons, expected),
+        gate.tolerance(outcome.precision, found.comparisons, expected),
     )
 
 

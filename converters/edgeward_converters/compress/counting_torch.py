@@ -25,7 +25,7 @@ def macs(module: Any, examples: tuple[Any, ...]) -> int:
     finally:
         for each, mode in training.items():
             each.training = mode
-    return round(counter.get_total_flops() / 2 / _samples(examples))
+    return round(float(counter.get_total_flops()) / 2 / _samples(examples))
 
 
 def _samples(examples: tuple[Any, ...]) -> int:

@@ -64,7 +64,7 @@ def compress_live(
 ) -> tuple[Trainable, tuple[StageRow, ...]]:
     """Take the steps on a live model, which may be changed; what is left, and every stage."""
     named = _Named(input_names(model))
-    training, held_back = _split(material.training, material.seed)
+    training, held_back = split(material.training, material.seed)
     context = Context(
         teacher=duplicate(model),
         training=named.samples(training),
@@ -177,7 +177,7 @@ def _heard(context: Context, method: str, tell: Callable[[Told], None]) -> Conte
     return replace(context, progress=lambda what, done: tell(Told(method, what, done)))
 
 
-def _split(training: Labelled | None, seed: int) -> tuple[Labelled | None, Labelled | None]:
+def split(training: Labelled | None, seed: int) -> tuple[Labelled | None, Labelled | None]:
     """Most of the samples to train on, in their order, and the rest to decide by."""
     if training is None:
         return None, None

@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 
 from edgeward_runtimes.errors import ConversionError
 
-_IDENTIFIER = b"TFL3"
+IDENTIFIER = b"TFL3"
 DTYPES = {number: name.lower() for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
 _ALIGNMENT = 16
 
 
-class _Builder(flatbuffers.Builder):  # type: ignore[misc]
+class Builder(flatbuffers.Builder):  # type: ignore[misc]
     """Aligns vectors of bytes, which are the constants, as the schema asks (`force_align: 16`)."""
 
     def CreateNumpyVector(self, x: NDArray[Any]) -> Any:  # noqa: N802  # flatbuffers' name
+        """Write a vector; return its place."""
         if x.itemsize == 1:
             self.Prep(_ALIGNMENT, x.size)
         return super().CreateNumpyVector(x)
@@ -34,7 +35,7 @@ def read(content: bytes) -> Any:
     Raises:
         ConversionError: When it is not a `.tflite` file, or keeps weights in files of their own.
     """
-    if content[4:8] != _IDENTIFIER:
+    if content[4:8] != IDENTIFIER:
         raise ConversionError(f"Expected a .tflite file; this one begins with {content[:8]!r}.")
     model = schema.ModelT.InitFromPackedBuf(content)
     operators = (operator for graph in model.subgraphs for operator in graph.operators)
@@ -107,9 +108,9 @@ def _drop_tensors(graph: Any, signatures: list[Any]) -> None:
 def write(model: Any) -> bytes:
     """The file's bytes. Raises ConversionError above 2 GB, which a flatbuffer cannot hold."""
     size = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
-    builder = _Builder(size + 2**16)  # as large as it gets: growing copies everything
+    builder = Builder(size + 2**16)  # as large as it gets: growing copies everything
     try:
-        builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
+        builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
     except BuilderSizeError as error:
         raise ConversionError(f"The .tflite file has {size / 2**30:.1f} GiB of weights; 2 GiB is the limit.") from error
     return bytes(builder.Output())

@@ -33,7 +33,7 @@ from edgeward_converters.layers.likeness import SAME_DB
 from edgeward_converters.layers.quality import Quality
 from edgeward_converters.layers.tracing import INPUT, OUTPUT, Layer
 
-_EXPECTED_DB = {"fp32": 100, "fp16": 60, "int16x8": 36, "int8": 30, "int8_dynamic": 30, "int4": 15}
+_EXPECTED_DB = {"fp32": 100, "fp16": 60, "int16x8": 36, "int8": 30, "int8_dynamic": 30, "int4": 15, "mixed": 15}
 _FINER_DB, _FINEST_DB = 10, 130
 _LEAST_DROP_DB = 6.0  # half of the signal's precision
 

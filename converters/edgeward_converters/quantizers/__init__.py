@@ -5,6 +5,7 @@
     onnxruntime  onnxruntime.quantization, and NNCF (onnxruntime_weights: of the weights alone)
     openvino     NNCF (openvino_weights: what it passes over)
     corrected    NNCF's static int8, for both of them
+    litert_mixed, nncf_controlled   a precision for each layer, by what it costs on held-back samples
     channels     weights in int8 with a scale per channel; pure
     contents     what an artifact's weights came out in; pure
 
@@ -20,10 +21,13 @@ from typing import cast
 from edgeward_converters.data import Arrays
 from edgeward_converters.quantizers.contents import check
 from edgeward_converters.quantizers.ladder import Rung
+from edgeward_converters.quantizers.litert_mixed_settings import Basis, Mixed
 from edgeward_runtimes.manifest import Quantization
 
 Written = tuple[list[Path], Quantization | None]
 Quantizer = Callable[[Path, Path, Rung, list[Arrays] | None], Written]
+MixedQuantizer = Callable[[Path, Path, Mixed, Basis], Written]
+_MIXED = {"litert": "litert_mixed", "onnxruntime": "nncf_controlled", "openvino": "nncf_controlled"}
 
 # Enough for the ranges to settle (ResNet8's accuracy moves by less than 0.5 points from 256 to 1,000 samples).
 CALIBRATION_SAMPLES = 512
@@ -52,6 +56,19 @@ def quantize(
     batches = None if calibration is None else batched(calibration, batch)
     files, kind = cast(Quantizer, module.quantize)(float_artifact, artifact, rung, batches)
     check(rung.precision, module.constants(files[0]))
+    return files, kind
+
+
+def quantize_mixed(engine: str, float_artifact: Path, artifact: Path, settings: Mixed, basis: Basis) -> Written:
+    """Write an engine's artifact whose layers have precisions of their own, within `basis.max_drop`.
+
+    Raises:
+        ConversionError: When nothing is within it, or most of the weights came out as they were.
+        ConfigError: When there are too few calibration samples to hold some back.
+    """
+    module = import_module(f"{__name__}.{_MIXED[engine]}")
+    files, kind = cast(MixedQuantizer, module.quantize)(float_artifact, artifact, settings, basis)
+    check("mixed", import_module(f"{__name__}.{engine}").constants(files[0]))
     return files, kind
 
 

@@ -13,6 +13,7 @@ _STORED = {
     "int8": ("int8", "uint8"),
     "int16x8": ("int8", "uint8", "int16"),  # a table whose rows go on as activations has their type
     "int4": ("int4", "uint4"),
+    "mixed": ("int4", "uint4", "int8", "uint8"),
 }
 _WEIGHTS = {"float32", "float64", *(dtype for dtypes in _STORED.values() for dtype in dtypes)}
 

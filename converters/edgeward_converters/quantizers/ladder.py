@@ -9,7 +9,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-PRECISIONS = ("fp32", "fp16", "int8", "int8_dynamic", "int16x8", "int4")
+PRECISIONS = ("fp32", "fp16", "int8", "int8_dynamic", "int16x8", "int4", "mixed")
 
 # How an artifact is made. `corrected` is static with the biases corrected for what quantizing shifted, by another
 # library; `given` is the source's own file. None where an engine has but one way.
@@ -17,7 +17,7 @@ Way = Literal["static", "corrected", "dynamic", "weights", "given"]
 
 
 class Rung(Struct, frozen=True):
-    """One artifact of an engine. `precision` is what it is: fp32, fp16, int8, int16x8 or int4."""
+    """One artifact of an engine. `precision` is what it is: fp32, fp16, int8, int16x8, int4 or mixed."""
 
     precision: str
     way: Way | None = None
@@ -45,6 +45,7 @@ _FIRST = {
     "int8_dynamic": DYNAMIC,
     "int16x8": Rung("int16x8", "static"),
     "int4": Rung("int4"),
+    "mixed": Rung("mixed"),
 }
 
 

@@ -21,10 +21,12 @@ from ai_edge_quantizer.utils import qsv_utils
 
 from edgeward_converters.data import Arrays
 from edgeward_converters.exporters import tflite_file
+from edgeward_converters.exporters.tflite_compact import compact
 from edgeward_converters.exporters.tflite_file import DTYPES, builtin_code, stored_bytes
 from edgeward_converters.quantizers import Written
 from edgeward_converters.quantizers.contents import Constant
 from edgeward_converters.quantizers.ladder import Rung
+from edgeward_converters.quantizers.litert_grid import is_on_grid
 from edgeward_converters.quantizers.litert_lookups import row_lengths, use_lookups
 from edgeward_runtimes.errors import ConversionError
 from edgeward_runtimes.manifest import Quantization
@@ -52,9 +54,9 @@ def quantize(float_artifact: Path, artifact: Path, rung: Rung, calibration: list
     if _KINDS[rung] == "static":
         if calibration is None:
             raise ConversionError("needs calibration data")
-        ranges = _ranges(content, recipe, calibration)
+        ranges = ranges_of(content, recipe, calibration)
     result = quantizer.Quantizer(content, recipe.get_quantization_recipe()).quantize(ranges)
-    artifact.write_bytes(result.quantized_model)
+    artifact.write_bytes(compact(bytes(result.quantized_model)))
     return [artifact], _KINDS[rung]
 
 
@@ -108,8 +110,9 @@ def _recipe(rung: Rung, content: bytes) -> RecipeManager:
         recipe.add_weight_only_config(".*", _ALL, 16, QuantGranularity.TENSORWISE, AlgorithmName.FLOAT_CASTING)
     elif rung.precision == "int4":
         recipe.add_dynamic_config(".*", _ALL, 8)
+        algorithm = AlgorithmName.MIN_MAX_UNIFORM_QUANT if is_on_grid(content, 4) else AlgorithmName.OCTAV
         for operation in _in_4_bits(content):
-            recipe.add_dynamic_config(".*", operation, 4, algorithm_key=AlgorithmName.OCTAV)
+            recipe.add_dynamic_config(".*", operation, 4, algorithm_key=algorithm)
     elif rung.way == "dynamic":
         recipe.add_dynamic_config(".*", _ALL, 8)
     elif rung.way == "weights":
@@ -131,7 +134,7 @@ def _in_4_bits(content: bytes) -> list[TFLOperationName]:
     return [*operations, TFLOperationName.EMBEDDING_LOOKUP] if are_even else operations
 
 
-def _ranges(content: bytes, recipe: RecipeManager, calibration: list[Arrays]) -> Any:
+def ranges_of(content: bytes, recipe: RecipeManager, calibration: list[Arrays]) -> Any:
     """The true minimum and maximum of every activation.
 
     The library's default is a moving average over the samples, which depends on their order and cuts the range short.

@@ -75,11 +75,11 @@ def _half(float_artifact: Path, artifact: Path, calibration: Batches) -> None:
 
 
 def _static(float_artifact: Path, artifact: Path, calibration: Batches) -> None:
-    _static_with(_prepared(float_artifact, artifact), artifact, calibration, QuantType.QUInt8)
+    _static_with(fused(float_artifact, artifact), artifact, calibration, QuantType.QUInt8)
 
 
 def _static_in_16_bits(float_artifact: Path, artifact: Path, calibration: Batches) -> None:
-    prepared = _prepared(float_artifact, artifact)
+    prepared = fused(float_artifact, artifact)
     onnx.save(_modern(prepared), str(prepared))
     _static_with(prepared, artifact, calibration, QuantType.QInt16)
 
@@ -99,19 +99,19 @@ def _static_with(prepared: Path, artifact: Path, calibration: Batches, activatio
 def _corrected(float_artifact: Path, artifact: Path, calibration: Batches) -> None:
     from edgeward_converters.quantizers.corrected import static
 
-    model = onnx.load(str(_prepared(float_artifact, artifact)))
+    model = onnx.load(str(fused(float_artifact, artifact)))
     has_attention = any(_is_attention(graph) for graph in graphs(model.graph))
     onnx.save(static(model, calibration or [], has_attention=has_attention), str(artifact))
 
 
 def _dynamic(float_artifact: Path, artifact: Path, calibration: Batches) -> None:
     # Convolutions on signed weights have no integer kernel in ONNX Runtime when quantized dynamically.
-    prepared = _prepared(float_artifact, artifact)
+    prepared = fused(float_artifact, artifact)
     quantize_dynamic(str(prepared), str(artifact), weight_type=QuantType.QUInt8, per_channel=True)
 
 
 def _of_the_weights(float_artifact: Path, artifact: Path, calibration: Batches) -> None:
-    onnx.save(store_in_8_bits(onnx.load(str(_prepared(float_artifact, artifact)))), str(artifact))
+    onnx.save(store_in_8_bits(onnx.load(str(fused(float_artifact, artifact)))), str(artifact))
 
 
 def _in_blocks(float_artifact: Path, artifact: Path, calibration: Batches) -> None:
@@ -128,7 +128,7 @@ def _in_blocks(float_artifact: Path, artifact: Path, calibration: Batches) -> No
     quantizer.model.save_model_to_file(str(artifact))
 
 
-def _prepared(float_artifact: Path, artifact: Path) -> Path:
+def fused(float_artifact: Path, artifact: Path) -> Path:
     """The model with shapes inferred and operators fused, as the library wants it."""
     prepared = artifact.with_suffix(".prepared.onnx")
     quant_pre_process(str(float_artifact), str(prepared), skip_symbolic_shape=True)

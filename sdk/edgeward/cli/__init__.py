@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from edgeward.cli import bundles, devices, fleet, serving
+from edgeward.cli import bundles, devices, fleet, serving, tuning
 from edgeward.cli.output import complain
 from edgeward_runtimes.commands import edgeward_version
 from edgeward_runtimes.errors import EdgewardError, of_system
@@ -21,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for _module in (bundles, devices, fleet, serving):
+for _module in (bundles, devices, fleet, serving, tuning):
     _module.register(app)
 
 
@@ -50,6 +50,8 @@ _EXTRA_OF = {
     "tf2onnx": "convert",
     "nncf": "convert",
     "ai_edge_quantizer": "convert",
+    "optuna": "convert",
+    "ray": "ray",
     "fastapi": "monitor",
     "nicegui": "monitor",
     "sqlalchemy": "monitor",

@@ -6,8 +6,8 @@ Rules kept here (specification 3.0, sections 5 and 6):
   (we have just started) ask for a rebirth.
 - seq rises by one, modulo 256, over a node's births and data; a gap means loss, and asks for a rebirth.
 - An NDEATH counts only with the bdSeq of the latest NBIRTH: a will of an older connection may come late.
-- What a node kept while nobody listened comes as history (is_historical), each value with its own time. It says how things
-  were, not how they are, so it goes into the series alone.
+- What a node kept while nobody listened comes as history (is_historical), each value with its own time. It says how
+  things were, not how they are, so it goes into the series alone.
 - A rebirth is asked for once in a while, not once a message.
 - Whatever cannot be understood is counted and dropped; nothing that is received raises.
 - A broker has other nodes than ours: of a message only what the store can hold is kept, by name, type and size.
@@ -201,7 +201,9 @@ def _history(where: Topic, payload: Payload, names: Mapping[int, str], at: float
             by_time.setdefault(metric.timestamp or payload.timestamp or int(at * 1000), []).append(metric)
     told = {moment: _fitting(_by_name(found, names), metrics.HEALTH) for moment, found in sorted(by_time.items())}
     return [
-        HistorySeen(where.fleet, where.device, min(at, moment / 1000), values) for moment, values in told.items() if values
+        HistorySeen(where.fleet, where.device, min(at, moment / 1000), values)
+        for moment, values in told.items()
+        if values
     ]
 
 

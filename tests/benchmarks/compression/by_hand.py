@@ -219,7 +219,9 @@ def _input_names(artifact: Path) -> list[str]:
 def _onnx(source: Path, folder: Path) -> str:
     import keras
 
-    keras.models.load_model(source, compile=False).export(str(folder / "model.onnx"), format="onnx", verbose=False)
+    model = keras.models.load_model(source, compile=False)
+    model(np.zeros((1, *model.inputs[0].shape[1:]), model.inputs[0].dtype))  # the export wants it called
+    model.export(str(folder / "model.onnx"), format="onnx", verbose=False)
     return str(folder / "model.onnx")
 
 

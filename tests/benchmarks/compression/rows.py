@@ -4,14 +4,41 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from msgspec import Struct
+
 import edgeward
 from edgeward_converters import Conversion, Worker, convert
 from edgeward_converters.report import Outcome, Report
-from tests.benchmarks import timing
+from tests.benchmarks import document, timing
+from tests.benchmarks.compression.by_hand import Failure, Point
 from tests.benchmarks.compression.models import Subject
 
 RECIPES = Path(__file__).parent / "recipes"
 _TURNS = 101
+
+
+class Promise(Struct, frozen=True):
+    """One line of the table."""
+
+    what: str
+    measured: str
+    must_be: str
+    is_kept: bool
+
+    @property
+    def verdict(self) -> str:
+        """For the last column."""
+        return "met" if self.is_kept else "not met"
+
+
+def at_most(what: str, figure: float, limit: float, said: str, unit: str = "") -> Promise:
+    """A figure that must not be above its limit."""
+    return Promise(what, said, f"≤ {limit:,g} {unit}".rstrip(), figure <= limit)
+
+
+def at_least(what: str, figure: float, limit: float, said: str) -> Promise:
+    """A figure that must not be below its limit."""
+    return Promise(what, f"{figure:.1f} ({said})", f"≥ {limit:g}", figure >= limit)
 
 
 class Compressed:
@@ -86,6 +113,62 @@ def times_faster(slow: Conversion, slow_id: str, quick: Conversion, quick_id: st
     return turns.ratio("slow", "quick")
 
 
-def kept(conversions: Sequence[Conversion]) -> list[Outcome]:
-    """Every variant of every conversion that was kept."""
-    return [each for conversion in conversions for each in conversion.report.variants if each.kept]
+def said(made: Compressed) -> str:
+    """The variant's size and accuracy in words."""
+    return f"{made.size_bytes:,} bytes at {made.variant.metric or 0:.2%}, source {made.report.source_metric:.2%}"
+
+
+def size_of(conversion: Conversion, variant_id: str) -> int:
+    """A kept variant's bytes."""
+    return conversion.bundle.manifest.variant(variant_id).size_bytes
+
+
+class Compared(Struct, frozen=True):
+    """What a library gives alone, and the smallest variant of edgeward's that is as good or better on the engine."""
+
+    theirs: Point | Failure
+    ours: Outcome | None
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether ours is as small and as good at least."""
+        return isinstance(self.theirs, Failure) or (
+            self.ours is not None and (self.ours.size_bytes or 0) <= self.theirs.size_bytes
+        )
+
+
+def front(conversions: Sequence[Conversion], by_hand: Sequence[Point | Failure]) -> list[Compared]:
+    """Each point by hand beside ours."""
+    variants = [each for made in conversions for each in made.report.variants if each.kept]
+    return [Compared(theirs, _answer_to(theirs, variants)) for theirs in by_hand]
+
+
+def _answer_to(theirs: Point | Failure, variants: Sequence[Outcome]) -> Outcome | None:
+    """The smallest variant on the same engine that is as good; of a failure, the smallest there is."""
+    metric = theirs.metric if isinstance(theirs, Point) else 0.0
+    fit = [each for each in variants if each.engine == theirs.engine and (each.metric or 0.0) >= metric]
+    return min(fit, key=lambda each: each.size_bytes or 0, default=None)
+
+
+def ahead(name: str, compared: Sequence[Compared]) -> Promise:
+    """That no point by hand is ahead of ours."""
+    count = sum(each.is_ahead for each in compared)
+    what = f"{name}: points by hand that one of edgeward's equals or beats in size and accuracy"
+    return Promise(what, f"{count} of {len(compared)}", "all", count == len(compared))
+
+
+def front_table(compared: Sequence[Compared]) -> str:
+    """Every point by hand, and ours."""
+    cells = [
+        (
+            each.theirs.how,
+            _point(each.theirs.size_bytes, each.theirs.metric) if isinstance(each.theirs, Point) else "fails",
+            "–" if each.ours is None else f"{each.ours.id}, {_point(each.ours.size_bytes, each.ours.metric)}",
+        )
+        for each in compared
+    ]
+    return document.table(("by hand", "bytes, accuracy", "edgeward, as accurate or better"), cells)
+
+
+def _point(size_bytes: int | None, metric: float | None) -> str:
+    return f"{size_bytes or 0:,} at {metric or 0:.2%}"

@@ -1,15 +1,16 @@
 """Fine-tuning that all methods share: Adam with cosine decay to 0, on Keras and PyTorch models, in place.
 
 The same seed gives the same weights: shuffling and augmentation are by numpy, TensorFlow is told to be deterministic.
-BatchNorm trains as it did. Of several outputs, the first is the one that labels speak of, as everywhere in edgeward.
+BatchNorm trains as it did. Weights that are zero among others stay zero: what was pruned stays pruned. Of several
+outputs, the first is the one that labels speak of, as everywhere in edgeward.
 
-batches  which samples when, and pictures flipped and shifted; pure
+batches  which samples when, pictures flipped and shifted, what stays zero; pure
 losses   which loss fits outputs and labels; pure
 keras, torch   the loops
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, ClassVar, Literal, Protocol, cast
 
@@ -178,4 +179,13 @@ def check_loss(value: float, index: int) -> None:
         raise ConversionError(
             f"Training diverged: the loss was {value} at batch {index + 1}. Use a lower learning_rate, or data that "
             "is scaled as it was for the first training."
+        )
+
+
+def check_trainable(weights: Sequence[Any]) -> None:
+    """Raises ConfigError when nothing of a model may be trained."""
+    if not weights:
+        raise ConfigError(
+            "The model has no weights that may be trained: set trainable = True (Keras) or requires_grad (PyTorch) on "
+            "some, or leave out the steps that train."
         )

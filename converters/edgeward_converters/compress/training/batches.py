@@ -46,6 +46,15 @@ def ordered(inputs: Arrays, names: list[str]) -> list[Array]:
     return [inputs[name] for name in names]
 
 
+def kept(weights: Array) -> NDArray[np.bool_] | None:
+    """Which of a layer's weights may move, when some may not: zeros among others were pruned, and stay zeros.
+
+    None when all may: nothing of it is zero, or all (which is how some layers begin), or it is a bias or the like.
+    """
+    moving: NDArray[np.bool_] = weights != 0
+    return None if weights.ndim < 2 or moving.all() or not moving.any() else moving
+
+
 def flip_and_shift(pictures: Array, generator: np.random.Generator, *, channels_first: bool) -> Array:
     """Each picture mirrored or not, and moved by up to an eighth of its height and width; edges are repeated.
 

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from tensorflow.python.framework import config as _tensorflow_config
 
 from edgeward_converters.compress.step import Samples, Trainable
-from edgeward_converters.compress.training import Hooks, Loss, Training, batches, check_loss, losses
+from edgeward_converters.compress.training import Hooks, Loss, Training, batches, check_loss, check_trainable, losses
 from edgeward_converters.compress.training.throttle import throttled
 from edgeward_converters.data import Arrays
+from edgeward_converters.sources.keras import structured
 
 _PROBED = 64
 
@@ -59,7 +60,7 @@ def predict(model: Trainable, inputs: Arrays, batch_size: int) -> list[NDArray[A
 
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
     def run(batch: list[Any]) -> list[Any]:
-        return _flat(model.module(_structured(model.module, batch), training=False))
+        return _flat(model.module(structured(model.module, batch), training=False))
 
     parts = [
         [output.numpy() for output in run(_tensors(model, [array[start : start + batch_size] for array in arrays]))]
@@ -98,19 +99,29 @@ def _step(model: Any, training: Training, total: int, loss: Loss, teacher: Any) 
     """One update as a compiled function of inputs and targets, which gives the loss."""
     optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(training.learning_rate, total))
     variables = model.trainable_variables
+    check_trainable(variables)
+    masks = [batches.kept(variable.numpy()) for variable in variables]
     optimizer.build(variables)
 
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
     def step(inputs: list[Any], targets: Any) -> Any:
-        taught = None if teacher is None else _one_or_list(teacher(_structured(teacher, inputs), training=False))
+        taught = None if teacher is None else _one_or_list(teacher(structured(teacher, inputs), training=False))
         with tf.GradientTape() as tape:
-            outputs = _one_or_list(model(_structured(model, inputs), training=True))
+            outputs = _one_or_list(model(structured(model, inputs), training=True))
             value = loss(outputs, targets, taught)
             total_loss = tf.add_n([value, *model.losses]) if model.losses else value
-        optimizer.apply(tape.gradient(total_loss, variables), variables)
+        gradients = tape.gradient(total_loss, variables)
+        optimizer.apply([_masked(*each) for each in zip(gradients, masks, strict=True)], variables)
         return value
 
     return step  # type: ignore[no-any-return]
+
+
+def _masked(gradient: Any, mask: NDArray[np.bool_] | None) -> Any:
+    """Without a gradient Adam moves nothing."""
+    return (
+        gradient if mask is None or gradient is None else tf.convert_to_tensor(gradient) * tf.cast(mask, gradient.dtype)
+    )
 
 
 def _augmented(array: NDArray[Any], training: Training, generator: np.random.Generator) -> NDArray[Any]:
@@ -124,13 +135,8 @@ def _tensors(model: Trainable, arrays: list[NDArray[Any]]) -> list[Any]:
     return [tf.constant(array, wanted.dtype) for array, wanted in zip(arrays, model.module.inputs, strict=True)]
 
 
-def _structured(model: Any, tensors: list[Any]) -> Any:
-    """As the model's own structure of inputs has them: one, a list or a dict."""
-    return tf.nest.pack_sequence_as(getattr(model, "_inputs_struct", list(tensors)), tensors)
-
-
 def _flat(outputs: Any) -> list[Any]:
-    return tf.nest.flatten(outputs)  # type: ignore[no-any-return]
+    return keras.tree.flatten(outputs)  # type: ignore[no-any-return]
 
 
 def _one_or_list(outputs: Any) -> Any:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch.utils import _pytree as pytree
 
 from edgeward_converters.compress.step import Samples, Trainable
-from edgeward_converters.compress.training import Hooks, Loss, Training, batches, check_loss, losses
+from edgeward_converters.compress.training import Hooks, Loss, Training, batches, check_loss, check_trainable, losses
 from edgeward_converters.compress.training.throttle import throttled
 from edgeward_converters.data import Arrays
 
@@ -117,6 +117,8 @@ def _step(
 ) -> Callable[[list[Any], Any], float]:
     """One update as a function of inputs and targets, which gives the loss."""
     parameters = [each for each in model.module.parameters() if each.requires_grad]
+    check_trainable(parameters)
+    masks = [_mask(batches.kept(each.detach().numpy())) for each in parameters]
     optimizer = torch.optim.Adam(parameters, lr=training.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
 
@@ -128,11 +130,18 @@ def _step(
         optimizer.zero_grad(set_to_none=True)
         value = loss(_one_or_list(model.module(*inputs)), targets, taught)
         value.backward()
+        for parameter, mask in zip(parameters, masks, strict=True):
+            if mask is not None and parameter.grad is not None:
+                parameter.grad.mul_(mask)  # without a gradient Adam moves nothing
         optimizer.step()
         schedule.step()
         return float(value.detach())
 
     return step
+
+
+def _mask(kept: NDArray[np.bool_] | None) -> Any:
+    return None if kept is None else torch.from_numpy(kept)
 
 
 def _augmented(array: NDArray[Any], training: Training, generator: np.random.Generator) -> NDArray[Any]:
