@@ -17,7 +17,6 @@ from edgeward_converters import (
     compressing,
     data,
     evaluate,
-    gate,
     metrics,
     options,
     pictures,
@@ -172,15 +171,8 @@ def _answers(worker: Worker, source: Source, inputs: Arrays) -> Arrays:
 
 
 def _steady_answers(worker: Worker, source: Source, inputs: Arrays) -> Arrays:
-    """The source's answers, asked for twice: what is random in it can be proved equal to nothing. SourceError."""
-    first, second = (_answers(worker, source, inputs) for _ in range(2))
-    for name, answer in first.items():
-        if not np.allclose(answer, second[name], rtol=1e-4, atol=1e-4 * gate.output_scale(answer), equal_nan=True):
-            raise SourceError(
-                f"The source model {source.path} gives another {name!r} each time it is asked the same: part of it "
-                "is random, such as Dropout as in training. Export it for inference (training=False, model.eval())."
-            )
-    return first
+    with _naming(Given(source.kind, source.path)):
+        return worker.run(sources.steady_answers, source, inputs)
 
 
 def _task(

@@ -7,6 +7,7 @@ import re
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from edgeward_runtimes.agent import notify
 from edgeward_runtimes.agent.unit import unit
 from edgeward_runtimes.errors import ConfigError
 from edgeward_runtimes.home import Home
-from tests.conftest import REPOSITORY, Cli
+from tests.conftest import Cli
 
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 _WRITTEN_FOR = [252, 254]
@@ -24,12 +25,11 @@ _WRITTEN_FOR = [252, 254]
 
 @pytest.fixture
 def home() -> Iterator[Home]:
-    """A device that is not under /tmp."""
-    folder = REPOSITORY / "build" / "unit-test"
-    home = Home(folder / "home of 100% of it", folder / "run")
-    home.root.mkdir(parents=True, exist_ok=True)
-    yield home
-    shutil.rmtree(folder)
+    """A device that is not under /tmp, where a checkout may be."""
+    with tempfile.TemporaryDirectory(dir=Path.home(), prefix=".edgeward-test-") as folder:
+        home = Home(Path(folder) / "home of 100% of it", Path(folder) / "run")
+        home.root.mkdir()
+        yield home
 
 
 def _settings(text: str) -> dict[str, list[str]]:

@@ -17,16 +17,19 @@ from importlib import import_module
 from pathlib import Path
 from typing import Literal, Protocol, cast
 
+import numpy as np
 from msgspec import Struct
 
 from edgeward_converters.sources.recognize import Given, Kind
 from edgeward_converters.sources.tensors import Array, digest, in_batches, with_batch_axis
+from edgeward_runtimes.errors import SourceError
 from edgeward_runtimes.manifest import Tensor
 
 Form = Literal["saved_model", "torch", "onnx", "tflite"]
 Arrays = dict[str, Array]
 # One batch through the model: arrays in the order of its inputs, to arrays in the order of its outputs.
 Run = Callable[[list[Array]], Sequence[Array]]
+_STEADY = 1e-4  # threads may add in another order
 SIGNATURE = "serving_default"  # of every canonical SavedModel and `.tflite` file
 
 
@@ -73,6 +76,19 @@ def answers(source: Source, inputs: Arrays) -> Arrays:
     run = _reader(source.kind).runner(source)
     results = in_batches(run, [inputs[tensor.name] for tensor in source.inputs], source.batch)
     return dict(zip((tensor.name for tensor in source.outputs), results, strict=True))
+
+
+def steady_answers(source: Source, inputs: Arrays) -> Arrays:
+    """The answers, asked for twice: what is random in a model can be proved equal to nothing. Raises SourceError."""
+    run = _reader(source.kind).runner(source)
+    first, second = (in_batches(run, [inputs[tensor.name] for tensor in source.inputs], source.batch) for _ in range(2))
+    for tensor, answer, again in zip(source.outputs, first, second, strict=True):
+        if not np.allclose(answer, again, rtol=_STEADY, atol=_STEADY * np.abs(answer).max(initial=0), equal_nan=True):
+            raise SourceError(
+                f"The source model {source.path} gives another {tensor.name!r} each time it is asked the same: part of "
+                "it is random, such as Dropout as in training. Export it for inference (training=False, model.eval())."
+            )
+    return dict(zip((tensor.name for tensor in source.outputs), first, strict=True))
 
 
 def described(
