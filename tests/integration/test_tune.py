@@ -89,8 +89,13 @@ def test_the_smallest_is_mixed_and_far_smaller_than_int8(tuned):
     assert sizes[0] < 0.8 * int8
 
 
-def test_killed_and_begun_again_it_finds_the_same(tuned, given, tmp_path):
-    found, _ = tuned
+def _artifacts(folder):
+    """Every trial's model: which of them are on the front depends on latency as well, which is never twice the same."""
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.glob("trials/*/*.tflite"))}
+
+
+def test_killed_and_begun_again_it_tries_the_same(tuned, given, tmp_path):
+    _, folder = tuned
     path, (x, y), (ex, ey) = given
     calibration, evaluation, out = tmp_path / "c.npz", tmp_path / "e.npz", tmp_path / "out"
     np.savez(calibration, x=x, y=y)
@@ -105,10 +110,8 @@ def test_killed_and_begun_again_it_finds_the_same(tuned, given, tmp_path):
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
     again = subprocess.run(command, capture_output=True, check=True, timeout=200)
-    told = json.loads(again.stdout)
-    assert [(each["variant"], each["size_bytes"], each["metric"]) for each in told["points"]] == [
-        (each.variant, each.size_bytes, each.metric) for each in found.points
-    ]
+    assert json.loads(again.stdout)["points"]
+    assert _artifacts(out) == _artifacts(folder) != {}
 
 
 def test_latency_is_measured_on_the_device(given, tmp_path):

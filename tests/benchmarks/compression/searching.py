@@ -24,7 +24,7 @@ def resnet8(subject: Subject) -> Iterator[Promise]:
         took_s = time.perf_counter() - started
         if done.returncode != 0:
             raise SystemExit(f"edgeward tune failed:\n{done.stderr}")
-        smallest = min(json.loads(done.stdout)["front"], key=lambda point: point["size_bytes"])
+        smallest = min(json.loads(done.stdout)["points"], key=lambda point: point["size_bytes"])
     said = f"{smallest['size_bytes']:,} bytes at {smallest['metric']:.2%}"
     yield at_most("ResNet8, after training only, by `edgeward tune`: bytes", smallest["size_bytes"], 54_000, said)
     yield at_most("the same: seconds that the search took", took_s, _SECONDS, f"{took_s:.0f} s", "s")
