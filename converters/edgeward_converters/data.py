@@ -54,7 +54,7 @@ def read(
     training = None if given_training is None else labelled(given_training, inputs, "training")
     found, y = (training.inputs, training.y) if training is not None else (None, None)
     if given_calibration is not None:
-        found, y = calibration(given_calibration, inputs), _calibration_y(given_calibration, inputs)
+        found, y = _calibration(given_calibration, inputs)
     return Data(
         found,
         y,
@@ -63,18 +63,19 @@ def read(
     )
 
 
-def _calibration_y(given: Calibration, inputs: tuple[Tensor, ...]) -> NDArray[Any] | None:
-    """The array `y` of calibration data, unless it is an input."""
-    arrays = _arrays(given, "calibration")
-    if "y" not in arrays or any(tensor.name == "y" for tensor in inputs):
-        return None
-    _check_truth(arrays["y"], len(next(iter(_inputs(arrays, inputs, "calibration").values()))), "calibration")
-    return arrays["y"]
-
-
 def calibration(given: Calibration, inputs: tuple[Tensor, ...]) -> Arrays:
     """Read calibration data: one array per input by name, or `x` for a single input. Raises InputError."""
-    return _inputs(_arrays(given, "calibration"), inputs, "calibration")
+    return _calibration(given, inputs)[0]
+
+
+def _calibration(given: Calibration, inputs: tuple[Tensor, ...]) -> tuple[Arrays, NDArray[Any] | None]:
+    """Calibration data, and its array `y` unless that is an input."""
+    arrays = _arrays(given, "calibration")
+    found = _inputs(arrays, inputs, "calibration")
+    if "y" not in arrays or any(tensor.name == "y" for tensor in inputs):
+        return found, None
+    _check_truth(arrays["y"], len(next(iter(found.values()))), "calibration")
+    return found, arrays["y"]
 
 
 def labelled(given: Evaluation, inputs: tuple[Tensor, ...], what: str) -> Labelled:

@@ -9,12 +9,10 @@ signature and its names stay: the runtime finds tensors by them.
 from typing import Any
 
 import numpy as np
-from flatbuffers.builder import BuilderSizeError
 from numpy.typing import NDArray
 
 from edgeward_converters.exporters import tflite_file
 from edgeward_converters.exporters.tflite_file import Builder, stored_bytes
-from edgeward_runtimes.errors import ConversionError
 
 
 class _SharingBuilder(Builder):
@@ -60,7 +58,7 @@ def compact(content: bytes, *, cut_names: bool = False) -> bytes:
                 _rename(model, tensor, cut_names)
             _trim(tensor)
     _merge_buffers(model)
-    return _write(model)
+    return tflite_file.write(model, _SharingBuilder)
 
 
 def _rename(model: Any, tensor: Any, cut_names: bool) -> None:
@@ -95,13 +93,3 @@ def _merge_buffers(model: Any) -> None:
                 kept.append(model.buffers[tensor.buffer])
             tensor.buffer = places[key]
     model.buffers = kept
-
-
-def _write(model: Any) -> bytes:
-    size = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
-    builder = _SharingBuilder(size + 2**16)
-    try:
-        builder.Finish(model.Pack(builder), file_identifier=tflite_file.IDENTIFIER)
-    except BuilderSizeError as error:
-        raise ConversionError(f"The .tflite file has {size / 2**30:.1f} GiB of weights; 2 GiB is the limit.") from error
-    return bytes(builder.Output())

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgeward_runtimes.errors import ConversionError
 
-IDENTIFIER = b"TFL3"
+_IDENTIFIER = b"TFL3"
 DTYPES = {number: name.lower() for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
 _ALIGNMENT = 16
 
@@ -35,7 +35,7 @@ def read(content: bytes) -> Any:
     Raises:
         ConversionError: When it is not a `.tflite` file, or keeps weights in files of their own.
     """
-    if content[4:8] != IDENTIFIER:
+    if content[4:8] != _IDENTIFIER:
         raise ConversionError(f"Expected a .tflite file; this one begins with {content[:8]!r}.")
     model = schema.ModelT.InitFromPackedBuf(content)
     operators = (operator for graph in model.subgraphs for operator in graph.operators)
@@ -105,12 +105,12 @@ def _drop_tensors(graph: Any, signatures: list[Any]) -> None:
             entry.tensorIndex = places[int(entry.tensorIndex)]
 
 
-def write(model: Any) -> bytes:
-    """The file's bytes. Raises ConversionError above 2 GB, which a flatbuffer cannot hold."""
+def write(model: Any, making: type[Builder] = Builder) -> bytes:
+    """The file's bytes, by a kind of builder. Raises ConversionError above 2 GB, which a flatbuffer cannot hold."""
     size = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
-    builder = Builder(size + 2**16)  # as large as it gets: growing copies everything
+    builder = making(size + 2**16)  # as large as it gets: growing copies everything
     try:
-        builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
+        builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
     except BuilderSizeError as error:
         raise ConversionError(f"The .tflite file has {size / 2**30:.1f} GiB of weights; 2 GiB is the limit.") from error
     return bytes(builder.Output())
