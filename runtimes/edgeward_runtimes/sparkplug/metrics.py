@@ -39,10 +39,13 @@ SENSORS = {
     "spool_dropped": DataType.UINT64,  # readings that were never told, for want of room
     "logs_dropped": DataType.UINT64,  # log lines beyond what is forwarded
 }
+REQUEST = "Node Control/Request"  # bytes, from a host: `requests.Request`
+ANSWER = "Node Control/Answer"  # bytes, an event like LOGS: `requests.Answer`
 LOGS = "Logs"  # an event, not a state: every value is one line at warning or above, "LEVEL logger: text"
 
 # A model's metrics on a device.
 COUNTERS = "counters"
+OBSERVATIONS = "observations"  # packed: what a sample of the running release's inputs and outputs looked like
 MODEL = {
     "release": DataType.STRING,
     "variant": DataType.STRING,
@@ -55,4 +58,12 @@ MODEL = {
     "p95_ms": DataType.DOUBLE,
     "p99_ms": DataType.DOUBLE,
     COUNTERS: DataType.BYTES,
+}
+# Of the running release, told when they change and by the minute at most. Null: not observed, or too little so far.
+OBSERVED = {
+    "drift_score": DataType.DOUBLE,  # the largest population stability index against the bundle's reference
+    "mean_confidence": DataType.DOUBLE,  # of the sampled outputs, where the model classifies
+    "accuracy": DataType.DOUBLE,  # over the latest answers that feedback() judged
+    "feedback_count": DataType.UINT64,  # how many answers feedback() has judged
+    OBSERVATIONS: DataType.BYTES,
 }
