@@ -17,7 +17,7 @@ from edgeward_runtimes.errors import InputError
 from edgeward_runtimes.manifest import Tensor
 
 Arrays = dict[str, NDArray[Any]]
-Calibration = str | os.PathLike[str] | Mapping[str, ArrayLike] | ArrayLike
+Calibration = str | os.PathLike[str] | Mapping[str, ArrayLike] | ArrayLike  # (x, y) as well
 Evaluation = str | os.PathLike[str] | Mapping[str, ArrayLike] | tuple[ArrayLike, ArrayLike]
 
 _NUMERIC = "fiub"
@@ -70,7 +70,7 @@ def calibration(given: Calibration, inputs: tuple[Tensor, ...]) -> Arrays:
 
 def _calibration(given: Calibration, inputs: tuple[Tensor, ...]) -> tuple[Arrays, NDArray[Any] | None]:
     """Calibration data, and its array `y` unless that is an input."""
-    arrays = _arrays(given, "calibration")
+    arrays = _arrays(_named(given), "calibration")
     found = _inputs(arrays, inputs, "calibration")
     if "y" not in arrays or any(tensor.name == "y" for tensor in inputs):
         return found, None
@@ -80,15 +80,18 @@ def _calibration(given: Calibration, inputs: tuple[Tensor, ...]) -> tuple[Arrays
 
 def labelled(given: Evaluation, inputs: tuple[Tensor, ...], what: str) -> Labelled:
     """Read evaluation or training data (`what`): inputs as above, and `y`. Raises InputError."""
-    if isinstance(given, tuple) and len(given) == 2:
-        given = {"x": given[0], "y": given[1]}
-    arrays = _arrays(given, what)
+    arrays = _arrays(_named(given), what)
     if "y" not in arrays:
         raise InputError(f"The {what} data has no array 'y' with the labels; it has {sorted(arrays)}.")
     y = arrays.pop("y")
     found = _inputs(arrays, inputs, what)
     _check_truth(y, len(next(iter(found.values()))), what)
     return Labelled(found, y)
+
+
+def _named(given: Any) -> Any:
+    """The pair (x, y) as a dict."""
+    return {"x": given[0], "y": given[1]} if isinstance(given, tuple) and len(given) == 2 else given
 
 
 def _arrays(given: object, what: str) -> Arrays:

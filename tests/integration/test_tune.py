@@ -114,6 +114,14 @@ def test_killed_and_begun_again_it_tries_the_same(tuned, given, tmp_path):
     assert _artifacts(out) == _artifacts(folder) != {}
 
 
+def test_after_the_time_limit_no_trial_is_begun(given, tmp_path):
+    path, calibration, evaluation = given
+    options = {**OPTIONS, "variants": ["litert-int8", "litert-fp16"], "time_limit": 1e-3}
+    found = tune(path, tmp_path / "out", calibration=calibration, evaluation=evaluation, **options)
+    assert 1 <= found.trials < OPTIONS["trials"]
+    assert found.points
+
+
 def test_latency_is_measured_on_the_device(given, tmp_path):
     path, calibration, evaluation = given
     options = {**OPTIONS, "trials": 1, "variants": ["litert-int8"], "device": f"local:{tmp_path / 'device'}"}

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from numbers import Real
 from pathlib import Path
@@ -12,17 +12,15 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
 
 from edgeward_converters import compressing, data, metrics, options
-from edgeward_converters.data import Data, Labelled
+from edgeward_converters.data import Arrays, Data
 from edgeward_converters.tune import picture, space
-from edgeward_converters.tune.laboratory import Assignment, Files, Place, described
-from edgeward_converters.tune.scoring import Scoring, remove_old, trial_folder
-from edgeward_converters.tune.spread import crew
+from edgeward_converters.tune.laboratory import Assignment, Place, described
+from edgeward_converters.tune.scoring import Scoring, remove_old
 from edgeward_converters.tune.trials import Limits, Result, front, nearest, within
+from edgeward_converters.tune.trying import Plan, Progress, tried
 from edgeward_converters.variants import Made, split
-from edgeward_runtimes import npz
 from edgeward_runtimes.errors import ConfigError, ConversionError
 from edgeward_targets.device import Device
 
@@ -63,9 +61,6 @@ class Tuned(Struct, frozen=True):
     points: tuple[Point, ...]
 
 
-Progress = Callable[[Result, int], None]  # a finished trial, and how many there will be
-
-
 def _unheard(result: Result, count: int) -> None:
     """Where nobody listens."""
 
@@ -83,6 +78,7 @@ def tune(
     max_latency: float | None = None,
     device: str | None = None,
     trials: int = 20,
+    time_limit: float | None = None,
     variants: Sequence[str] | None = None,
     workers: str | None = None,
     seed: int = 0,
@@ -104,6 +100,7 @@ def tune(
         max_latency: Milliseconds of one prediction, here or on the device.
         device: Where latency is measured, e.g. `local:DIR`; by default where the trial was done.
         trials: How many, those that are there already included.
+        time_limit: Seconds after which no trial is begun; the front is then that of the trials there are.
         variants: Which variants may be tried; by default all but those that are never on a front.
         workers: None, `ray` or `ray://…`.
         seed: The same gives the same trials, sizes and accuracies, however many workers there are.
@@ -117,6 +114,7 @@ def tune(
         ConversionError: When no trial is within the limits; the nearest is named.
     """
     limits = _limits(max_drop, max_size, max_latency)
+    _check_positive("time_limit (--time-limit)", time_limit)
     metrics.get(metric)
     wanted = _variants(variants)
     if trials < 1:
@@ -130,29 +128,34 @@ def tune(
     target = None if device is None else Device(device)
     with ExitStack() as stack:
         place = described(source, stack)
-        found, y = _data(place, calibration, evaluation, training)
+        found = data.read(place.source.inputs, calibration, evaluation, training)
+        compressing.check_apart(found)
         has_steps = found.training is not None and place.given.kind in _TRAINABLE
-        assignment = Assignment(source, found.calibration or {}, y, found.training, metric, limits.max_drop, seed)
-        about = _about(place, found, y, metric, limits, wanted, seed, device, has_steps)
+        samples, y = found.calibration or {}, found.calibration_y
+        assignment = Assignment(source, samples, y, found.training, metric, limits.max_drop, seed)
+        about = _about(place, found, metric, limits, wanted, seed, device, has_steps)
         assert found.evaluation is not None  # noqa: S101  # read above
         scoring = Scoring(place, assignment, found.evaluation, folder, name)
-        results = _tried(
-            folder, about, wanted, has_steps, trials, workers, assignment, place, scoring, target, progress
-        )
+        plan = Plan(about, wanted, has_steps, trials, time_limit, workers, target)
+        results = tried(folder, plan, assignment, place, scoring, progress)
         chosen = _chosen(results, limits, scoring, metric, folder)
         return _written(folder, chosen, results, scoring, metric, len(found.evaluation.y), limits, device)
 
 
 def _limits(max_drop: float, max_size: int | None, max_latency: float | None) -> Limits:
-    for option, value in (("max_size (--max-size)", max_size), ("max_latency (--max-latency)", max_latency)):
-        if value is not None and not (isinstance(value, Real) and math.isfinite(value) and value > 0):
-            raise ConfigError(f"{option} is {value!r}; expected a positive number.")
+    _check_positive("max_size (--max-size)", max_size)
+    _check_positive("max_latency (--max-latency)", max_latency)
     drop = options.max_drop(max_drop)
     if drop == 0:
         raise ConfigError(
             "max_drop (--max-drop) is 0; expected a positive number: of samples, no drop is ever certain."
         )
     return Limits(drop, max_size, max_latency)
+
+
+def _check_positive(option: str, value: float | None) -> None:
+    if value is not None and not (isinstance(value, Real) and math.isfinite(value) and value > 0):
+        raise ConfigError(f"{option} is {value!r}; expected a positive number.")
 
 
 def _variants(given: Sequence[str] | None) -> list[str]:
@@ -173,29 +176,9 @@ def _folder(folder: Path) -> Path:
     return folder
 
 
-def _data(place: Place, calibration: Any, evaluation: Any, training: Any) -> tuple[Data, Any]:
-    """All data, kept apart, and what is true of the calibration samples where they say it."""
-    inputs = place.source.inputs
-    has_labels = not any(tensor.name == "y" for tensor in inputs) and "y" in _keys(calibration)
-    labelled = data.labelled(calibration, inputs, "calibration") if has_labels else None
-    found = data.read(inputs, labelled.inputs if labelled else calibration, evaluation, training)
-    compressing.check_apart(found)
-    return found, None if labelled is None else labelled.y
-
-
-def _keys(given: Any) -> set[str]:
-    """The names of the arrays given."""
-    if isinstance(given, str | os.PathLike):
-        return set(npz.read(Path(given), "calibration"))
-    if isinstance(given, tuple) and len(given) == 2:
-        return {"x", "y"}
-    return set(given) if isinstance(given, dict) else set()
-
-
 def _about(
     place: Place,
     found: Data,
-    y: Any,
     metric: str,
     limits: Limits,
     wanted: Sequence[str],
@@ -206,8 +189,8 @@ def _about(
     """What makes two searches the same: another size or latency may be asked of the same trials."""
     return {
         "source": place.source.sha256,
-        "calibration": _digest(Labelled(found.calibration or {}, y)),
-        "training": None if found.training is None else _digest(found.training),
+        "calibration": _digest(found.calibration or {}, found.calibration_y),
+        "training": None if found.training is None else _digest(found.training.inputs, found.training.y),
         "metric": metric,
         "max_drop": limits.max_drop,
         "variants": list(wanted),
@@ -217,85 +200,13 @@ def _about(
     }
 
 
-def _digest(samples: Labelled) -> str:
+def _digest(inputs: Arrays, y: Any) -> str:
     found = hashlib.sha256()
-    for name, array in sorted(samples.inputs.items()):
+    for name, array in sorted(inputs.items()):
         found.update(name.encode() + array.tobytes())
-    if samples.y is not None:
-        found.update(samples.y.tobytes())
+    if y is not None:
+        found.update(y.tobytes())
     return found.hexdigest()
-
-
-def _tried(
-    folder: Path,
-    about: dict[str, Any],
-    wanted: Sequence[str],
-    has_steps: bool,
-    trials: int,
-    workers: str | None,
-    assignment: Assignment,
-    place: Place,
-    scoring: Scoring,
-    device: Device | None,
-    progress: Progress,
-) -> list[Result]:
-    """The results of so many trials: those in the journal, and the rest of them."""
-    from edgeward_converters.tune.journal import BATCH, Journal
-
-    journal = Journal(folder, about, wanted, has_steps=has_steps)
-    done = journal.results()
-    for place_number in sorted(done):
-        if place_number < trials:
-            progress(done[place_number], trials)
-    if all(number in done for number in range(trials)):
-        return [done[number] for number in range(trials)]
-    with crew(workers, assignment, place, BATCH) as those:
-        for batch in range(-(-trials // BATCH)):
-            recipes = journal.ask(batch)
-            numbered = enumerate(recipes, batch * BATCH)
-            jobs = [(number, recipe) for number, recipe in numbered if number not in done and number < trials]
-            fresh = [job for index, job in enumerate(jobs) if _same(job[1], done, jobs[:index]) is None]
-            finished = those.results(fresh)
-            for number, recipe in jobs:
-                if (number, recipe) in fresh:
-                    result, files = next(finished)
-                    _keep(trial_folder(folder, number), files)
-                    result = _timed(result, device, scoring)
-                else:
-                    before = _same(recipe, done, [])
-                    assert before is not None  # noqa: S101  # it was there when fresh was made, or is by now
-                    result = replace(done[before], place=number, seconds=0.0)
-                    _keep(trial_folder(folder, number), _files(trial_folder(folder, before)))
-                journal.tell(result)
-                done[number] = result
-                progress(result, trials)
-    return [done[number] for number in range(trials)]
-
-
-def _same(recipe: dict[str, Any], done: dict[int, Result], jobs: Sequence[tuple[int, dict[str, Any]]]) -> int | None:
-    """The first trial of the same recipe."""
-    return next(
-        (number for number, each in [*((n, r.recipe) for n, r in sorted(done.items())), *jobs] if each == recipe), None
-    )
-
-
-def _keep(folder: Path, files: Files) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-
-
-def _files(folder: Path) -> Files:
-    return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.is_dir() else {}
-
-
-def _timed(result: Result, device: Device | None, scoring: Scoring) -> Result:
-    if device is None or result.reason is not None:
-        return result
-    latency_ms = scoring.latency_on(device, result)
-    if latency_ms is None:
-        return replace(result, reason=f"does not run on {device.url}")
-    return replace(result, latency_ms=latency_ms)
 
 
 def _chosen(

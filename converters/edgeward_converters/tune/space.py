@@ -17,6 +17,7 @@ SEARCHED = tuple(
     for precision in PRECISIONS
     if precision not in _NOT_SEARCHED and f"{engine}-{precision}" not in _LACKING
 )
+_LITERT_BITS = [4, 8, 32]  # 16 runs in LiteRT's reference kernels, many times slower: no point of a front
 _SHARES = (1.0, 0.7, 0.4)
 _EPOCHS = 2.0
 
@@ -44,6 +45,7 @@ def suggest(trial: Any, variants: Sequence[str], *, has_steps: bool) -> dict[str
     if variant.endswith("-mixed"):
         recipe["mixed"] = {"share": trial.suggest_categorical("share", _SHARES)}
         if variant == "litert-mixed":
+            recipe["mixed"]["bits"] = _LITERT_BITS
             recipe["mixed"]["activations"] = trial.suggest_categorical("activations", ("dynamic", "static"))
     return recipe
 

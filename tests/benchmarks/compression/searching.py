@@ -19,6 +19,7 @@ def resnet8(subject: Subject) -> Iterator[Promise]:
         command = [sys.executable, "-m", "edgeward", "tune", str(subject.source), "-o", folder, "--json"]
         command += ["--calibration", str(subject.training), "--evaluation", str(subject.evaluation)]
         command += ["--max-drop", "0.0048", "--max-size", "54000", "--variant", "litert-mixed"]
+        command += ["--time-limit", "60"]  # so that what has begun by then ends in time
         started = time.perf_counter()
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         took_s = time.perf_counter() - started
