@@ -12,6 +12,7 @@ from edgeward_runtimes.latency.recorder import Recorder
 from edgeward_runtimes.manifest import NAME_PATTERN, Manifest
 from edgeward_runtimes.model import Choice, Model
 from edgeward_runtimes.release import Release, in_use
+from edgeward_runtimes.uncollected import Uncollected
 
 if TYPE_CHECKING:
     from edgeward_runtimes.install.result import SelfTest
@@ -48,12 +49,13 @@ def load(
     """
     engine = engine or os.environ.get("EDGEWARD_ENGINE") or None
     threads = threads if threads is not None else _threads_from_environment()
-    if is_bundle(source):
-        if watch:
-            raise InputError(f"watch=True follows an installed model; {source} is a file. Pass its name.")
-        return _load_bundle(source, variant, engine, threads)
-    installed = _Installed(os.fspath(source), variant, engine, threads)
-    model, folder = installed.open()
+    with Uncollected():
+        if is_bundle(source):
+            if watch:
+                raise InputError(f"watch=True follows an installed model; {source} is a file. Pass its name.")
+            return _load_bundle(source, variant, engine, threads)
+        installed = _Installed(os.fspath(source), variant, engine, threads)
+        model, folder = installed.open()
     if watch:
         _watch(model, installed, folder)
     return model

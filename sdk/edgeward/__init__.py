@@ -11,6 +11,8 @@ Everything here is imported on first use (PEP 562): `import edgeward` costs no e
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from edgeward_runtimes.uncollected import Uncollected
+
 if TYPE_CHECKING:
     from edgeward.workflow import convert, flash
     from edgeward_runtimes.bundle import Bundle
@@ -73,7 +75,8 @@ def __getattr__(name: str) -> Any:
     """Import a public name on its first use."""
     if name not in _HOME_OF:
         raise AttributeError(f"module 'edgeward' has no attribute {name!r}")
-    value = getattr(import_module(_HOME_OF[name]), name)
+    with Uncollected():
+        value = getattr(import_module(_HOME_OF[name]), name)
     globals()[name] = value
     return value
 

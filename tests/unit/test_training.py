@@ -31,20 +31,28 @@ def test_every_sample_comes_once_in_each_pass_and_all_batches_are_of_one_size(
     assert all((one == other).all() for one, other in zip(found, again, strict=True))
 
 
-@given(st.integers(1, 4), st.integers(1, 20), st.integers(1, 20), st.booleans())
-def test_flipped_and_shifted_pictures_have_only_their_own_pixels(
-    count: int, height: int, width: int, channels_first: bool
+@given(
+    st.integers(1, 4),
+    st.integers(1, 20),
+    st.integers(1, 20),
+    st.booleans(),
+    st.sampled_from(["shift", "flip_and_shift"]),
+)
+def test_augmented_pictures_have_only_their_own_pixels(
+    count: int, height: int, width: int, channels_first: bool, augmentation: batches.Augmentation
 ) -> None:
     rows, columns = np.mgrid[:height, :width]
     pictures = np.stack([np.stack([rows, columns, np.full_like(rows, each)], -1) for each in range(count)])
     given_pictures = pictures.transpose(0, 3, 1, 2) if channels_first else pictures
-    moved = batches.flip_and_shift(given_pictures, np.random.default_rng(0), channels_first=channels_first)
+    generator = np.random.default_rng(0)
+    moved = batches.augmented(given_pictures, augmentation, generator, channels_first=channels_first)
     assert moved.shape == given_pictures.shape
     moved = moved.transpose(0, 2, 3, 1) if channels_first else moved
     assert (moved[..., 2] == pictures[..., 2]).all()  # no picture takes another's pixels
     assert np.abs(moved[..., 0] - pictures[..., 0]).max() <= height // 8  # rows move by an eighth at most
     across = np.diff(moved[..., 1], axis=2)
-    assert ((across >= 0).all(axis=(1, 2)) | (across <= 0).all(axis=(1, 2))).all()  # columns in order, or mirrored
+    mirrored = (across <= 0).all(axis=(1, 2))  # columns in order, or mirrored where that was asked for
+    assert ((across >= 0).all(axis=(1, 2)) | (mirrored & (augmentation != "shift"))).all()
 
 
 @pytest.mark.parametrize(
@@ -79,7 +87,7 @@ def test_labels_that_fit_no_output_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"'b'.*'a'"):
         batches.ordered({"a": np.zeros(1)}, ["a", "b"])
     with pytest.raises(ConfigError, match="input of pictures"):
-        batches.check_pictures([np.zeros((2, 3))])
+        batches.check_pictures([np.zeros((2, 3))], "shift")
 
 
 @pytest.mark.parametrize("wrong", [{"epochs": 0}, {"batch_size": 0}, {"learning_rate": -1}, {"augmentation": "spin"}])

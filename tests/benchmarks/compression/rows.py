@@ -38,7 +38,7 @@ def at_most(what: str, figure: float, limit: float, said: str, unit: str = "") -
 
 def at_least(what: str, figure: float, limit: float, said: str) -> Promise:
     """A figure that must not be below its limit."""
-    return Promise(what, f"{figure:.1f} ({said})", f"≥ {limit:g}", figure >= limit)
+    return Promise(what, f"{figure:.3g} ({said})", f"≥ {limit:g}", figure >= limit)
 
 
 class Compressed:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from edgeward_converters import metrics
 from edgeward_converters.compress.step import Context, Samples, Trainable
+from edgeward_converters.compress.training.batches import Augmentation
 from edgeward_converters.data import Arrays
 from edgeward_runtimes.errors import ConfigError, ConversionError
 
@@ -27,7 +28,6 @@ from edgeward_runtimes.errors import ConfigError, ConversionError
 # labels, else floats of the first output's shape; None without `y`.
 Loss = Callable[[Any, Any, Any], Any]
 Progress = Callable[[str, float], None]
-Augmentation = Literal["none", "flip_and_shift"]
 
 
 class Training(Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,7 +37,8 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True):
         epochs: Passes over the samples, parts of one allowed.
         batch_size: Samples per step; fewer where there are not as many.
         learning_rate: Of Adam (Kingma, Ba 2015) at the start; it falls to 0 as a cosine (Loshchilov, Hutter 2017).
-        augmentation: `flip_and_shift` mirrors pictures at random and moves them by up to an eighth of their size.
+        augmentation: `shift` moves pictures at random by up to an eighth of their size; `flip_and_shift` mirrors them,
+            too, as suits what may face either way.
     """
 
     epochs: float = 3.0

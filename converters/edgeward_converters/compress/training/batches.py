@@ -1,13 +1,15 @@
 """Which samples are trained on when, and what augmentation makes of them. Pure, and by numpy's generator alone."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeward_converters.data import Arrays
 from edgeward_runtimes.errors import ConfigError
+
+Augmentation = Literal["none", "shift", "flip_and_shift"]
 
 Array = NDArray[Any]
 _FARTHEST = 8  # a picture moves by up to one part in this many of its size
@@ -55,31 +57,38 @@ def kept(weights: Array) -> NDArray[np.bool_] | None:
     return None if weights.ndim < 2 or moving.all() or not moving.any() else moving
 
 
-def flip_and_shift(pictures: Array, generator: np.random.Generator, *, channels_first: bool) -> Array:
-    """Each picture mirrored or not, and moved by up to an eighth of its height and width; edges are repeated.
+def augmented(
+    pictures: Array, augmentation: Augmentation, generator: np.random.Generator, *, channels_first: bool
+) -> Array:
+    """Each picture moved by up to an eighth of its height and width, edges repeated; and, if told, mirrored or not.
 
     Args:
-        pictures: (n, height, width, channels), or with `channels_first` (n, channels, height, width).
+        pictures: (n, height, width, channels), or with `channels_first` (n, channels, height, width). What has not
+            four axes is no picture, and is given back.
+        augmentation: What to do.
         generator: For what is random.
         channels_first: PyTorch's order.
     """
+    if augmentation == "none" or pictures.ndim != 4:
+        return pictures
     nhwc = pictures.transpose(0, 2, 3, 1) if channels_first else pictures
     count, height, width = nhwc.shape[:3]
     rows = np.arange(height) + _shifts(generator, count, height)
     columns = np.arange(width) + _shifts(generator, count, width)
-    mirrored = generator.random((count, 1)) < 0.5
     rows, columns = np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)
-    columns = np.where(mirrored, columns[:, ::-1], columns)
+    if augmentation == "flip_and_shift":
+        mirrored = generator.random((count, 1)) < 0.5
+        columns = np.where(mirrored, columns[:, ::-1], columns)
     moved = nhwc[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
     return np.ascontiguousarray(moved.transpose(0, 3, 1, 2)) if channels_first else moved
 
 
-def check_pictures(inputs: list[Array]) -> None:
-    """Raises ConfigError when no input is of pictures."""
-    if not any(array.ndim == 4 for array in inputs):
+def check_pictures(inputs: list[Array], augmentation: Augmentation) -> None:
+    """Raises ConfigError when there is something to augment, but no input is of pictures."""
+    if augmentation != "none" and not any(array.ndim == 4 for array in inputs):
         shapes = ", ".join(str(array.shape) for array in inputs)
         raise ConfigError(
-            "The augmentation flip_and_shift needs an input of pictures, four axes with the samples first; "
+            f"The augmentation {augmentation} needs an input of pictures, four axes with the samples first; "
             f'the inputs are {shapes}. Use augmentation = "none".'
         )
 

@@ -34,8 +34,7 @@ def fit(
 ) -> None:
     """See `training.fit`."""
     inputs = batches.ordered(samples.inputs, input_names(model))
-    if training.augmentation != "none":
-        batches.check_pictures(inputs)
+    batches.check_pictures(inputs, training.augmentation)
     kind, y = _kind_and_targets(model, samples, needed=loss is None)
     chosen_loss = loss if loss is not None else _loss_of(kind)
     total = batches.count(len(inputs[0]), training.batch_size, training.epochs)
@@ -46,7 +45,10 @@ def fit(
         for index, chosen in enumerate(batches.indices(len(inputs[0]), training.batch_size, total, seed)):
             if hooks.before_batch is not None:
                 hooks.before_batch(index, total)
-            batch = [_augmented(array[chosen], training, generator) for array in inputs]
+            batch = [
+                batches.augmented(array[chosen], training.augmentation, generator, channels_first=False)
+                for array in inputs
+            ]
             batch = batch if hooks.change_inputs is None else hooks.change_inputs(batch)
             check_loss(float(step(_tensors(model, batch), None if y is None else tf.constant(y[chosen]))), index)
             if hooks.after_batch is not None:
@@ -122,12 +124,6 @@ def _masked(gradient: Any, mask: NDArray[np.bool_] | None) -> Any:
     return (
         gradient if mask is None or gradient is None else tf.convert_to_tensor(gradient) * tf.cast(mask, gradient.dtype)
     )
-
-
-def _augmented(array: NDArray[Any], training: Training, generator: np.random.Generator) -> NDArray[Any]:
-    if training.augmentation == "none" or array.ndim != 4:
-        return array
-    return batches.flip_and_shift(array, generator, channels_first=False)
 
 
 def _tensors(model: Trainable, arrays: list[NDArray[Any]]) -> list[Any]:

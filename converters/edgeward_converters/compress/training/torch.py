@@ -35,8 +35,7 @@ def fit(
 ) -> None:
     """See `training.fit`."""
     inputs = batches.ordered(samples.inputs, input_names(model, samples.inputs))
-    if training.augmentation != "none":
-        batches.check_pictures(inputs)
+    batches.check_pictures(inputs, training.augmentation)
     kind, y = _kind_and_targets(model, samples, needed=loss is None)
     chosen_loss = loss if loss is not None else _loss_of(kind)
     total = batches.count(len(inputs[0]), training.batch_size, training.epochs)
@@ -47,7 +46,10 @@ def fit(
         for index, chosen in enumerate(batches.indices(len(inputs[0]), training.batch_size, total, seed)):
             if hooks.before_batch is not None:
                 hooks.before_batch(index, total)
-            batch = [_augmented(array[chosen], training, generator) for array in inputs]
+            batch = [
+                batches.augmented(array[chosen], training.augmentation, generator, channels_first=True)
+                for array in inputs
+            ]
             batch = batch if hooks.change_inputs is None else hooks.change_inputs(batch)
             check_loss(step(_tensors(model, batch), None if y is None else torch.from_numpy(y[chosen])), index)
             if hooks.after_batch is not None:
@@ -142,12 +144,6 @@ def _step(
 
 def _mask(kept: NDArray[np.bool_] | None) -> Any:
     return None if kept is None else torch.from_numpy(kept)
-
-
-def _augmented(array: NDArray[Any], training: Training, generator: np.random.Generator) -> NDArray[Any]:
-    if training.augmentation == "none" or array.ndim != 4:
-        return array
-    return batches.flip_and_shift(array, generator, channels_first=True)
 
 
 def _tensors(model: Trainable, arrays: list[NDArray[Any]]) -> list[Any]:
