@@ -2,7 +2,6 @@
 
 import queue
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -21,7 +20,7 @@ from edgeward_runtimes.home import Home
 from edgeward_runtimes.sparkplug import codec, metrics
 from edgeward_runtimes.sparkplug.codec import DataType, Metric, Payload
 from edgeward_runtimes.sparkplug.topics import Topic, host_state
-from tests.conftest import wait_for
+from tests.conftest import accepts, wait_for
 
 WITHIN_S = 40.0
 
@@ -122,7 +121,7 @@ def broker(port: int, folder: Path, *lines: str) -> Iterator[subprocess.Popen[by
         configuration.write_text(configuration.read_text() + "allow_anonymous true\n")
     process = subprocess.Popen([program, "-c", str(configuration)], stdout=subprocess.DEVNULL)
     try:
-        wait_for(lambda: _accepts(port) or process.poll() is not None, "mosquitto to listen", WITHIN_S)
+        wait_for(lambda: accepts(port) or process.poll() is not None, "mosquitto to listen", WITHIN_S)
         assert process.poll() is None, "mosquitto ended"
         yield process
     finally:
@@ -135,7 +134,7 @@ def embedded_broker(port: int) -> Iterator[None]:
     """The monitor's own broker, rumqttd."""
     process = subprocess.Popen([sys.executable, "-m", "edgeward.monitor.broker", f"mqtt://127.0.0.1:{port}"])
     try:
-        wait_for(lambda: _accepts(port), "rumqttd to listen", WITHIN_S)
+        wait_for(lambda: accepts(port), "rumqttd to listen", WITHIN_S)
         yield
     finally:
         process.kill()
@@ -155,8 +154,3 @@ def running(config: AgentConfig, home: Home) -> Iterator[Agent]:
         agent.stop()
         thread.join(WITHIN_S)
         assert not thread.is_alive()
-
-
-def _accepts(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0

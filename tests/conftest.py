@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -16,6 +17,9 @@ from hypothesis import HealthCheck, settings
 from edgeward_converters.worker import Worker
 from edgeward_runtimes.home import Home
 from tests.builders import write_bundle
+
+if TYPE_CHECKING:
+    from tests.postgres import Postgres
 
 # A command's words to its exit code, stdout and stderr.
 Cli = Callable[..., tuple[int, str, str]]
@@ -130,19 +134,32 @@ def free_port() -> Callable[[], int]:
 
 
 @pytest.fixture
-def mosquitto(free_port: Callable[[], int]) -> Iterator[int]:
+def mosquitto(free_port: Callable[[], int], tmp_path: Path) -> Iterator[int]:
     """A real Mosquitto on loopback; gives its port."""
-    program = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin")
-    if program is None:
-        pytest.skip("mosquitto is not installed: apt-get install mosquitto")
+    from tests.agents import broker
+
     port = free_port()
-    broker = subprocess.Popen([program, "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        wait_for(lambda: _accepts(port), "mosquitto to listen")
+    with broker(port, tmp_path):
         yield port
-    finally:
-        broker.terminate()
-        broker.wait()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator["Postgres"]:
+    """A real PostgreSQL server, reached through a socket of its own."""
+    from tests.postgres import running
+
+    with running() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty store, of either kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'monitor.db'}"
+        return
+    with request.getfixturevalue("postgres").database() as url:
+        yield url
 
 
 def wait_for(condition: Callable[[], object], what: str, within_s: float = 20.0) -> None:
@@ -154,6 +171,6 @@ def wait_for(condition: Callable[[], object], what: str, within_s: float = 20.0)
         time.sleep(0.02)
 
 
-def _accepts(port: int) -> bool:
+def accepts(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,7 +1,7 @@
 """A third-party engine, as a plug-in package would bring it: it multiplies by a number written in the artifact.
 
 The artifact is JSON: `{"factor": 2.0, "batch": 4, "scale": 0.5, "zero_point": 3, "sleep_s": 0.1, "fail": "why",
-"crash": true}`; all but the factor are optional.
+"fail_above": 30, "crash": true}`; all but the factor are optional.
 """
 
 import json
@@ -47,6 +47,8 @@ class MultiplySession:
             raise RuntimeError(self._settings["fail"])
         time.sleep(self._settings.get("sleep_s", 0))
         (x,) = inputs
+        if x.max() > self._settings.get("fail_above", np.inf):
+            raise RuntimeError("an input is too large")
         assert x.dtype == self.inputs[0].dtype
         assert (x.shape,) == self._shapes
         factor = self._settings["factor"]

@@ -26,6 +26,8 @@ from edgeward_runtimes.manifest import (
     Statistics,
     Variant,
 )
+from edgeward_runtimes.observation import features
+from edgeward_runtimes.observation import reference as references
 from edgeward_runtimes.samples import GoldenSamples
 
 _TOOLS = (
@@ -78,7 +80,7 @@ def assemble(
         labels=None if labels is None else tuple(labels),
         preprocess=preprocess,
         reference=_reference(task),
-        attachments=tuple(_attachments(report, labels, contents)),
+        attachments=tuple(_attachments(task, report, labels, contents)),
     )
     return manifest, contents
 
@@ -111,8 +113,11 @@ def _variant(same: Sequence[Made], contents: dict[str, bytes]) -> Variant:
     )
 
 
-def _attachments(report: Report, labels: Sequence[str] | None, contents: dict[str, bytes]) -> list[File]:
+def _attachments(task: Task, report: Report, labels: Sequence[str] | None, contents: dict[str, bytes]) -> list[File]:
     attached = {"report.html": to_html(report)}
+    if task.seen is not None:
+        classes = features.classes_of(task.source.outputs[0], labels, report.metric)
+        attached[references.FILE] = references.encode(references.reference(*task.seen, classes))
     if labels is not None:
         attached["labels.txt"] = "".join(f"{label}\n" for label in labels).encode()
     contents.update(attached)

@@ -41,6 +41,7 @@ from edgeward_runtimes.errors import ConversionError, SourceError
 from edgeward_runtimes.manifest import Manifest, Preprocess, Tensor
 
 GOLDEN_SAMPLES = 16
+REFERENCE_SAMPLES = 2000
 _FRAMEWORKS = {
     "keras": "Keras",
     "saved_model": "TensorFlow",
@@ -189,22 +190,33 @@ def _task(
     given = found.calibration or (evaluating.inputs if evaluating else _random_inputs(source.inputs, seed))
     golden = {name: array[:GOLDEN_SAMPLES] for name, array in given.items()}
     name, source_metric, higher_is_better = evaluate.COSINE, 1.0, True
+    seen = None
+    if evaluating is None and found.calibration is not None:
+        first = _first(found.calibration)
+        seen = (first, _answers(worker, source, first))
     if evaluating is not None:
         answered = _answers(worker, source, evaluating.inputs)
         name, higher_is_better = metric.name, metric.higher_is_better
         source_metric = metric.score(answered[source.outputs[0].name], evaluating.y)
+        seen = (_first(evaluating.inputs), _first(answered))
     return Task(
         source=source,
         folder=folder,
         golden=(golden, _steady_answers(worker, source, golden)),
         calibration=found.calibration,
         calibration_y=found.calibration_y,
+        seen=seen,
         evaluation=evaluating,
         metric=name,
         source_metric=source_metric,
         higher_is_better=higher_is_better,
         max_drop=max_drop,
     )
+
+
+def _first(arrays: Arrays) -> Arrays:
+    """As many samples as describe a distribution well enough."""
+    return {name: array[:REFERENCE_SAMPLES] for name, array in arrays.items()}
 
 
 def _random_inputs(inputs: tuple[Tensor, ...], seed: int) -> Arrays:

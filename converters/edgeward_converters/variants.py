@@ -47,6 +47,7 @@ class Task(Struct, frozen=True):
 
     Attributes:
         golden: Inputs and the source's outputs to them.
+        seen: Data as the device shall see it, and the source's outputs to it: drift is judged against that.
         exported: Each engine's float artifact, or why there is none; filled as they are made.
         tried: Each rung of each engine; filled as they are made.
         calibration_y: What is true of the calibration data, where that is known.
@@ -65,6 +66,7 @@ class Task(Struct, frozen=True):
     exported: dict[str, list[Path] | EdgewardError] = {}
     tried: dict[tuple[str, Rung], Made] = {}
     calibration_y: NDArray[Any] | None = None
+    seen: tuple[Arrays, Arrays] | None = None
     mixed: Mixed = Mixed()
 
 

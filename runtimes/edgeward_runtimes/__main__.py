@@ -7,6 +7,7 @@ one line of JSON on stdout; an error is one line on stderr and exit code 2.
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -15,7 +16,9 @@ from edgeward_runtimes import commands
 from edgeward_runtimes.engines.accelerators import check
 from edgeward_runtimes.errors import EdgewardError, of_system
 from edgeward_runtimes.home import Home
-from edgeward_runtimes.install import installer
+from edgeward_runtimes.install import health, installer
+
+_FOR_UPDATES = ("tuf", "securesystemslib", "zstandard")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,7 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         return _refuse(of_system(error))
     except ModuleNotFoundError as error:
-        return _refuse(f"This needs the package {error.name!r}: pip install 'edgeward[agent]'")
+        extra = "update" if error.name in _FOR_UPDATES else "agent"
+        return _refuse(f"This needs the package {error.name!r}: pip install 'edgeward[{extra}]'")
     if answer is not None:
         os.write(answer_to, msgspec.json.encode(answer) + b"\n")
     return 0
@@ -48,6 +52,14 @@ def _parser() -> argparse.ArgumentParser:
     install = subparsers.add_parser("install", help="install a bundle and make it the current release")
     install.add_argument("bundle", type=Path)
     _add_accelerators(install)
+    install.add_argument("--keep", type=int, default=installer.KEPT_RELEASES, help="releases that stay on the device")
+    install.add_argument("--health", help="watch it after going live, e.g. 10m,errors=1%%,p95=1.5")
+    install.add_argument("--metadata", type=Path, help="a registry's metadata, to prove the bundle where that is asked")
+    held = subparsers.add_parser("held", help="say whether a release is current here, and whole")
+    held.add_argument("name")
+    held.add_argument("release")
+    history = subparsers.add_parser("journal", help="tell what was done to a model here")
+    history.add_argument("name")
     rollback = subparsers.add_parser("rollback", help="go back to a model's previous release")
     rollback.add_argument("name")
     subparsers.add_parser("status", help="say what is installed here")
@@ -59,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_accelerators(attempt)
     agent = subparsers.add_parser("agent", help="report health and latency until told to stop")
     agent.add_argument("--config", type=Path, required=True)
+    agent.add_argument("--print-unit", action="store_true", help="print a systemd unit, as one JSON string")
     return parser
 
 
@@ -67,24 +80,43 @@ def _add_accelerators(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> object:
-    home = Home.default()
-    match options.command:
-        case "install":
-            return installer.install(home, options.bundle, check(options.accelerator))
-        case "rollback":
-            return installer.rollback(home, options.name)
-        case "status":
-            return commands.status(home)
-        case "examine":
-            return commands.examine(options.bundle)
-        case "try":
-            return commands.try_variant(options.folder, options.variant, check(options.accelerator))
-        case _:
-            from edgeward_runtimes.agent import config, service
+    return _COMMANDS[options.command](options, Home.default())
 
-            service.run(config.read(options.config), home)
-            return None
 
+def _install(options: argparse.Namespace, home: Home) -> object:
+    from edgeward_runtimes.update import local
+
+    commands.tidy(home)
+    if local.is_required(home):
+        local.verify(options.bundle, options.metadata, home)
+    limits = None if options.health is None else health.parse(options.health)
+    return installer.install(home, options.bundle, check(options.accelerator), keep=options.keep, health=limits)
+
+
+def _agent(options: argparse.Namespace, home: Home) -> object:
+    from edgeward_runtimes.agent import config
+
+    checked = config.read(options.config)
+    if options.print_unit:
+        from edgeward_runtimes.agent.unit import unit
+
+        return unit(options.config, home)
+    from edgeward_runtimes.agent import service
+
+    service.run(checked, home)
+    return None
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace, Home], object]] = {
+    "install": _install,
+    "held": lambda options, home: commands.Held(installer.held(home, options.name, options.release)),
+    "rollback": lambda options, home: installer.rollback(home, options.name),
+    "journal": lambda options, home: commands.history(home, options.name),
+    "status": lambda options, home: commands.status(home),
+    "examine": lambda options, home: commands.examine(options.bundle),
+    "try": lambda options, home: commands.try_variant(options.folder, options.variant, check(options.accelerator)),
+    "agent": _agent,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,5 +1,6 @@
 """What a device can be asked to do; `__main__` gives these a command line, the host's CLI calls it over a transport."""
 
+import contextlib
 import os
 import platform
 import time
@@ -14,7 +15,9 @@ from edgeward_runtimes.benchmark import measure
 from edgeward_runtimes.bundle import Bundle
 from edgeward_runtimes.golden import check
 from edgeward_runtimes.home import Home
-from edgeward_runtimes.install import result, selftest
+from edgeward_runtimes.install import journal, result, selftest
+from edgeward_runtimes.install.installer import Installed
+from edgeward_runtimes.install.journal import Change
 from edgeward_runtimes.install.result import Trial
 from edgeward_runtimes.install.slots import Slots
 from edgeward_runtimes.loading import open_release
@@ -22,6 +25,7 @@ from edgeward_runtimes.release import Release
 
 ENGINES = ("litert", "onnxruntime", "openvino")
 _WORTH_MORE_THREADS = 0.9
+_INCOMING_KEPT_S = 7 * 86_400
 
 
 class ModelStatus(Struct, frozen=True):
@@ -59,6 +63,18 @@ class Examination(Struct, frozen=True):
     trials: tuple[Trial, ...]
 
 
+class Held(Struct, frozen=True):
+    """The release that was asked for, if it is current here and whole."""
+
+    installed: Installed | None
+
+
+class History(Struct, frozen=True):
+    """What was done to a model here, the latest last."""
+
+    changes: tuple[Change, ...]
+
+
 def status(home: Home) -> Status:
     """Say what is installed here."""
     names = sorted(folder.name for folder in home.models.glob("*") if (folder / "current").exists())
@@ -92,6 +108,19 @@ def model_status(slots: Slots) -> ModelStatus:
         runs_on=trial.runs_on,
         warning=trial.warning,
     )
+
+
+def history(home: Home, name: str) -> History:
+    """Tell what was done to a model here. Raises NotInstalledError when no model can have that name."""
+    return History(journal.changes(Slots(home, name).entries()))
+
+
+def tidy(home: Home) -> None:
+    """Remove what was sent here, but never installed, more than a week ago."""
+    for leftover in (home.root / "incoming").glob("*"):
+        with contextlib.suppress(OSError):
+            if leftover.stat().st_mtime < time.time() - _INCOMING_KEPT_S:
+                leftover.unlink()
 
 
 def examine(bundle_path: Path) -> Examination:

@@ -21,7 +21,16 @@
     │   ├── SourceError             the model to convert
     │   └── WorkerCrashError        a native crash inside a worker process
     ├── DeviceError             the other side: a device or its transport
-    └── MonitorError            the fleet monitor, its broker or its store
+    ├── MonitorError            the fleet monitor, its broker or its store
+    ├── UpdateError             the signed registry has nothing that this device may install
+    │   ├── NotEnrolledError        no root of trust here yet
+    │   ├── UnsignedError, WrongKeyError, RevokedKeyError      whose signature
+    │   ├── ExpiredMetadataError, MetadataRollbackError, OlderReleaseError      when
+    │   ├── MixedMetadataError, MalformedMetadataError         which files
+    │   ├── TruncatedDownloadError, EndlessDownloadError, TamperedDownloadError
+    │   ├── NotPublishedError, RegistryUnreachableError
+    │   └── DeltaError              the whole file is taken then
+    └── RegistryError           the publisher's side: its folder, its keys, what is to be added
 
 Each message names the thing, what was expected, what came, and what to do next.
 """
@@ -113,6 +122,74 @@ class DeviceError(EdgewardError):
 
 class MonitorError(EdgewardError):
     """The fleet monitor, its broker or its store failed."""
+
+
+class UpdateError(EdgewardError):
+    """The signed registry has nothing that this device may install."""
+
+
+class NotEnrolledError(UpdateError):
+    """This device has no trusted root yet, and so nobody to believe."""
+
+
+class UnsignedError(UpdateError):
+    """A bundle, or a metadata file, that nobody signed."""
+
+
+class WrongKeyError(UpdateError):
+    """Signed, but not by enough of the keys that this device trusts."""
+
+
+class RevokedKeyError(UpdateError):
+    """Signed by a key that was trusted once and was revoked since."""
+
+
+class ExpiredMetadataError(UpdateError):
+    """Metadata past its date: somebody may be holding newer metadata back (a freeze attack)."""
+
+
+class MetadataRollbackError(UpdateError):
+    """Metadata older than this device has already seen (a rollback attack)."""
+
+
+class OlderReleaseError(UpdateError):
+    """A release older than the installed one (a rollback attack by whoever may command the device)."""
+
+
+class MixedMetadataError(UpdateError):
+    """Metadata files that were never published together (a mix-and-match attack)."""
+
+
+class MalformedMetadataError(UpdateError):
+    """A metadata file that cannot be read."""
+
+
+class TruncatedDownloadError(UpdateError):
+    """A file that ends before its signed length."""
+
+
+class EndlessDownloadError(UpdateError):
+    """A file that goes on past its signed length, or comes too slowly to ever end."""
+
+
+class TamperedDownloadError(UpdateError):
+    """A file whose digest is not the signed one."""
+
+
+class NotPublishedError(UpdateError):
+    """The registry does not list such a model or version."""
+
+
+class RegistryUnreachableError(UpdateError):
+    """The registry does not answer, or not with what was asked for."""
+
+
+class DeltaError(UpdateError):
+    """A delta that does not lead to the release that it promises; the whole file is taken then."""
+
+
+class RegistryError(EdgewardError):
+    """The publisher's side of the registry: its folder, its keys, or what is to be added."""
 
 
 def one_line(error: BaseException) -> str:

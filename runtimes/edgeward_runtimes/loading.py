@@ -11,8 +11,8 @@ from edgeward_runtimes.errors import ConfigError, EdgewardError, InputError
 from edgeward_runtimes.latency.recorder import Recorder
 from edgeward_runtimes.manifest import NAME_PATTERN, Manifest
 from edgeward_runtimes.model import Choice, Model
+from edgeward_runtimes.quick_start import Uncollected
 from edgeward_runtimes.release import Release, in_use
-from edgeward_runtimes.uncollected import Uncollected
 
 if TYPE_CHECKING:
     from edgeward_runtimes.install.result import SelfTest
@@ -39,7 +39,8 @@ def load(
         watch: Follow the installed model: move to a new release when one goes live, between two predictions.
 
     `EDGEWARD_ACCELERATORS` names what to try before the CPU in place of what the install was asked for: tensorrt, cuda,
-    openvino, gpu, npu, separated by commas, or cpu for none of them.
+    openvino, gpu, npu, separated by commas, or cpu for none of them. `EDGEWARD_OBSERVE=0` keeps an installed model's
+    inputs and outputs from being looked at for drift (see `Model.observe`).
 
     Raises:
         BundleError: When the bundle is damaged.
@@ -127,7 +128,7 @@ class _Installed:
         from edgeward_runtimes import home
 
         root, run = home.roots()
-        self._root, self._latency = root, f"{run}/{home.LATENCY}"
+        self._root, self._run, self._latency = root, run, f"{run}/{home.LATENCY}"
         self._name = name
         self._variant, self._engine, self._threads = variant, engine, threads
 
@@ -144,6 +145,8 @@ class _Installed:
             model = open_release(
                 release, variant=self._variant, engine=self._engine, threads=self._threads, recorder=recorder
             )
+            if os.environ.get("EDGEWARD_OBSERVE") != "0":
+                model.observe_under(self._root, self._run)
             return model, folder
         except EdgewardError:
             recorder.close()

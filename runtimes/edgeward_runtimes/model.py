@@ -1,7 +1,7 @@
 """A loaded model: `predict`, the same for every engine and precision.
 
 Knows no engine by name. Every call is checked, run, counted and timed; a model may be shared between threads.
-What a call uses is held in one `_Active`, taken once at its start, so a model that watches its device can move to
+What a call uses is held in one `Active`, taken once at its start, so a model that watches its device can move to
 another release between two predictions without dropping either.
 """
 
@@ -16,6 +16,7 @@ from msgspec import Struct
 from numpy import ndarray
 
 from edgeward_runtimes import engines
+from edgeward_runtimes.active import Active
 from edgeward_runtimes.binding import Binding, Inputs, Outputs
 from edgeward_runtimes.engines import StrPath
 from edgeward_runtimes.errors import EdgewardError, EngineError, InputError
@@ -57,37 +58,15 @@ class Latency(Struct, frozen=True):
     p99_ms: float | None
 
 
-class _Active:
-    """Everything one prediction needs: the release in use, and its idle bindings.
-
-    A prediction takes a binding and gives it back, so there are as many as ever ran at once, and none waits for
-    another. Taking from and adding to a list are atomic.
-    """
-
-    def __init__(self, binding: Binding, recorder: Recorder, release: Release | None, choice: Choice) -> None:
-        idle = [binding]
-        self.take: Callable[[], Binding] = idle.pop
-        self.give_back = idle.append
-        self.first = binding
-        self.recorder = recorder
-        self.count = recorder.success
-        self.release = release
-        self.choice = choice
-
-    def failed(self, error: BaseException) -> EngineError:
-        """Count a failure and say it."""
-        self.recorder.failure()
-        return EngineError(f"{self.choice.engine} failed to run {self.choice.id}: {error}")
-
-
 class Model:
     """A model to predict with; made by `edgeward.load`."""
 
-    def __init__(self, active: _Active) -> None:
+    def __init__(self, active: Active) -> None:
         self._active = active
         self._on_close: Callable[[], None] | None = None
         self._moving = allocate_lock()
         self._is_closed = False
+        self._observes = True
 
     @classmethod
     def open(cls, release: Release, choice: Choice, recorder: Recorder) -> "Model":
@@ -96,7 +75,7 @@ class Model:
         artifact = release.place(manifest.variant(choice.id).files[0].path)
         options = engines.Options(choice.threads, choice.accelerators, release.place(_CACHE))
         binding = bind(artifact, choice.engine, manifest.inputs, manifest.outputs, options)
-        return cls(_Active(binding, recorder, release, choice))
+        return cls(Active(binding, recorder, release, choice))
 
     @classmethod
     def of(
@@ -111,7 +90,7 @@ class Model:
         name, _ = os.path.splitext(os.path.basename(artifact))
         choice = Choice(name, engine, "", None, "opened as a file", threads)
         recorder = Recorder(name, "", folder=None)
-        return cls(_Active(bind(artifact, engine, inputs, outputs, engines.Options(threads)), recorder, None, choice))
+        return cls(Active(bind(artifact, engine, inputs, outputs, engines.Options(threads)), recorder, None, choice))
 
     @property
     def name(self) -> str:
@@ -196,6 +175,8 @@ class Model:
             raise active.failed(error) from error
         active.give_back(binding)
         active.count(perf_counter_ns() - start)
+        if start > active.due:
+            active.look(x, answer)
         return answer
 
     @overload
@@ -244,6 +225,46 @@ class Model:
 
         return stream(self.predict, batches, depth)
 
+    def feedback(self, y_true: Any, answer: Outputs | None = None) -> int:
+        """Say what was true, so that the fleet sees how many of the latest 1,000 answers were right.
+
+        Args:
+            y_true: A class index or label, or one for each sample of the batch.
+            answer: What `predict` returned for it. By default the latest answer of this thread, which is remembered
+                from the first such call on: that one judges nothing yet, and no answer is judged twice.
+
+        Returns:
+            How many samples were judged.
+
+        Raises:
+            InputError: When the model is no classifier, or `y_true` does not fit its classes or the answer.
+        """
+        active = self._active
+        judged = active.observer().feedback(y_true, answer)
+        if answer is None:
+            active.due = 0  # every answer is remembered
+        return judged
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share of right ones among the latest 1,000 answers that `feedback` judged in this process."""
+        return self._active.accuracy
+
+    @property
+    def observe(self) -> bool:
+        """Whether samples of an installed model's predictions are looked at, for drift; set it to False to end that."""
+        return self._observes
+
+    @observe.setter
+    def observe(self, wanted: bool) -> None:
+        self._observes = wanted
+        if not wanted:
+            self._active.stop_observing()
+
+    def observe_under(self, root: str, run: str) -> None:
+        """Look at samples of the predictions, and count them under a device's two folders; `load` does it."""
+        self._active.observe_under(root, run)
+
     def move_to(self, other: "Model") -> None:
         """Take over another model's release for all predictions that start from now on.
 
@@ -253,6 +274,8 @@ class Model:
             if self._is_closed:  # while the other was being opened
                 other.close()
             else:
+                if not self._observes:
+                    other._active.stop_observing()
                 self._active = other._active
 
     def on_close(self, action: Callable[[], None]) -> None:
@@ -267,6 +290,7 @@ class Model:
             self._is_closed = True
             self._active.take = _refuse
             self._active.recorder.close()
+            self._active.stop_observing()
 
     def __enter__(self) -> "Model":
         return self

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from edgeward_runtimes.bundle import Bundle
+from edgeward_runtimes.install.health import Limits
 from edgeward_runtimes.install.installer import Installed
 from edgeward_targets import profiles
-from edgeward_targets.device import Device
+from edgeward_targets.device import Device, Terms
 
 
 def convert(source: Any, *, target: str | None = None, **options: Any) -> Bundle:
@@ -33,9 +34,11 @@ def convert(source: Any, *, target: str | None = None, **options: Any) -> Bundle
 def flash(bundle: str | os.PathLike[str] | Bundle, device_url: str, *, target: str | None = None) -> Installed:
     """Install a bundle on a device, tested there by the device's own engines.
 
+    Its agent, if one runs, watches the release for ten minutes and takes it back when it does worse than the old one.
+
     Args:
         bundle: A bundle or its path.
-        device_url: `local:DIR`.
+        device_url: `local:DIR`, `ssh://[user@]host[:port]` or `adb://serial`; see `edgeward_targets.transports`.
         target: A target profile's name, whose accelerators the device tries before its CPU.
 
     Raises:
@@ -45,4 +48,5 @@ def flash(bundle: str | os.PathLike[str] | Bundle, device_url: str, *, target: s
     """
     path = bundle.path if isinstance(bundle, Bundle) else Path(bundle)
     accelerators = () if target is None else profiles.get(target).accelerators
-    return Device(device_url).install(path, accelerators)
+    with Device(device_url) as device:
+        return device.install(path, terms=Terms(accelerators, health=Limits()))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 
 def write_part(page: Path, name: str, part: str, introduction: str) -> None:
-    """Replace the part in the page; at its end where the page has none yet, below an introduction."""
+    """Replace the part in the page; where there is none yet, put it at the end, below an introduction."""
     begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     written = page.read_text() if page.exists() else ""
     before, found, rest = written.partition(begin)
@@ -12,7 +12,8 @@ def write_part(page: Path, name: str, part: str, introduction: str) -> None:
     if found and not closed:
         raise SystemExit(f"{page} has {begin} without {end}: mend it first")
     if not found:
-        before, after = f"{written.rstrip()}\n\n{introduction.strip()}\n\n".lstrip(), "\n"
+        said = "" if introduction.strip() in written else f"{introduction.strip()}\n\n"
+        before, after = f"{written.rstrip()}\n\n{said}".lstrip(), "\n"
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(f"{before}{begin}\n{part.strip()}\n{end}{after}")
 

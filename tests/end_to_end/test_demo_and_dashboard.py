@@ -50,7 +50,7 @@ def test_a_demo_that_is_killed_leaves_nothing_running_and_a_folder_that_is_not_u
             family = psutil.Process(demo.pid).children(recursive=True)
         finally:
             demo.kill()
-    assert len(family) == 7, "monitor, broker, ingest, two agents, two applications"
+    assert len(family) == 10, "monitor and its five parts, two agents, two applications"
     assert json.loads(answer.read_text())["predictions_made"] >= 700, "nothing but the answer on stdout"
     _, alive = psutil.wait_procs(family, timeout=20)
     assert not alive

@@ -5,13 +5,19 @@ import random
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import paho.mqtt.client as mqtt
 import psutil
 import pytest
 
 from edgeward_runtimes.home import Home
 from edgeward_runtimes.latency.recorder import Recorder
+from edgeward_runtimes.observation import files, reference, summary
+from edgeward_runtimes.observation.tally import Counts, Layout
+from edgeward_runtimes.sparkplug import metrics
 from tests.agents import WITHIN_S, Host
 from tests.conftest import wait_for
 
@@ -34,23 +40,50 @@ def _start(home: Home, folder: Path, settings: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env={**os.environ, **home.environment}, stderr=subprocess.PIPE, text=True)
 
 
+def _observed(home: Home, name: str) -> Callable[[], None]:
+    """A model with sixteen inputs and ten classes is installed; gives what observes 1000 samples of it."""
+    release = home.models / name / "releases" / "1.0.0-0123abcd"
+    release.mkdir(parents=True)
+    (home.models / name / "current").symlink_to("releases/1.0.0-0123abcd")
+    values = np.random.default_rng(1).normal(size=(500, 30)).astype(np.float32)
+    described = reference.reference({"serving_default_input": values[:, :16]}, {"y": values[:, 20:]}, 10)
+    (release / reference.FILE).write_bytes(reference.encode(described))
+    layout = Layout({feature: len(each.shares) for feature, each in described.features.items()})
+    mapped, start = files.create(home.run / "observation", name, "1.0.0-0123abcd", layout)
+    counts = Counts(layout, memoryview(mapped)[start:])
+
+    def observe() -> None:
+        for number in range(1000):
+            counts.count({feature: number % bins for feature, bins in layout.bins.items()}, 0.5)
+            counts.judge(number % 3 > 0)
+
+    return observe
+
+
 def test_three_models_cost_little_memory_and_few_bytes_and_an_end_is_announced(
     mosquitto: int, host: Host, tmp_path: Path
 ) -> None:
     home = Home.under(tmp_path / "device")
     home.latency.mkdir(parents=True)
     recorders = [Recorder(name, "1.0.0-0123abcd", str(home.latency)) for name in _MODELS]
+    observed = [_observed(home, name) for name in _MODELS]
     latencies = random.Random(1)
     sizes: list[int] = []
-    host.client.message_callback_add("spBv1.0/f/DDATA/d/+", lambda _c, _d, message: sizes.append(len(message.payload)))
-    settings = f'broker = "mqtt://127.0.0.1:{mosquitto}"\ninterval_s = 0.5\n'
+
+    def hear(message: mqtt.MQTTMessage) -> None:
+        sizes.append(len(message.payload))
+        host._hear(message)
+
+    host.client.message_callback_add("spBv1.0/f/DDATA/d/+", lambda _client, _data, message: hear(message))
+    settings = f'broker = "mqtt://127.0.0.1:{mosquitto}"\ninterval_s = 0.5\nobserved_every_s = 0.5\n'
     agent = _start(home, tmp_path, settings)
     try:
         host.ask_for_rebirth()  # the birth may have come before the host did
         for _ in _MODELS:
             host.next("DBIRTH")
         for _ in range(4):
-            for recorder in recorders:
+            for recorder, observe in zip(recorders, observed, strict=True):
+                observe()
                 for _ in range(300):
                     recorder.success(int(latencies.lognormvariate(15, 0.6)))
             told = len(sizes)
@@ -65,6 +98,8 @@ def test_three_models_cost_little_memory_and_few_bytes_and_an_end_is_announced(
         recorder.close()
     assert host.next("NDEATH").qos == 1
     assert rss_mb < MOST_RSS_MB
+    told = [metric.value for name, metric in host.named("DDATA") if name == metrics.OBSERVATIONS]
+    assert summary.unpack(told[-1]).drift_score > 0.2
     assert max(sizes) <= MOST_BYTES_A_MODEL
 
 

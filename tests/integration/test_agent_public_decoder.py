@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -16,7 +15,7 @@ from edgeward_runtimes.latency.recorder import Recorder
 from edgeward_runtimes.sparkplug import metrics
 from edgeward_runtimes.sparkplug.session import ModelReading, Reading
 from tests.agents import running
-from tests.conftest import REPOSITORY
+from tests.environments import python_with
 
 NEEDED = ("pysparkplug==0.6.1",)
 
@@ -56,18 +55,8 @@ client.disconnect()
 
 @pytest.fixture(scope="session")
 def sparkplug_python() -> Path:
-    """The environment's Python; made once and kept under build/."""
-    folder = REPOSITORY / "build" / f"pysparkplug-{sys.version_info.major}.{sys.version_info.minor}"
-    python, done = folder / "bin" / "python", folder / "installed"
-    if not done.exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True, capture_output=True)
-        command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *NEEDED]
-        installing = subprocess.run(command, capture_output=True, text=True, check=False)
-        if installing.returncode != 0:
-            reason = installing.stderr.strip().splitlines()[-1:]
-            pytest.skip(f"pip cannot install {' '.join(NEEDED)} for this Python: {''.join(reason)}")
-        done.touch()
-    return python
+    """The environment's Python."""
+    return python_with("pysparkplug", NEEDED)
 
 
 @pytest.fixture
@@ -120,11 +109,12 @@ def test_births_data_history_and_death_are_read_and_a_rebirth_is_answered(
     recorder.close()
 
     by_name = {name: (kind, value) for name, kind, value, *_ in node["metrics"]}
-    expected = {*metrics.FACTS, *metrics.HEALTH, *metrics.SENSORS, metrics.LOGS, metrics.BDSEQ}
+    events = {metrics.LOGS, metrics.REQUEST, metrics.ANSWER}
+    expected = {*metrics.FACTS, *metrics.HEALTH, *metrics.SENSORS, *events, metrics.BDSEQ}
     assert set(by_name) == expected | {metrics.REBIRTH, metrics.REPORTING_INTERVAL}
     assert by_name[metrics.REBIRTH] == ("BOOLEAN", "False")
     assert by_name[metrics.BDSEQ] == ("INT64", "0")
-    assert [name for name, *_ in model["metrics"]] == list(metrics.MODEL)
+    assert [name for name, *_ in model["metrics"]] == [*metrics.MODEL, *metrics.OBSERVED]
     assert {name: value for name, _, value, *_ in changed["metrics"]}.keys() <= set(metrics.MODEL)
     oldest = [[(name, value, at) for name, _, value, at, *_ in each["metrics"]][:2] for each in past]
     assert oldest == [

@@ -42,13 +42,16 @@ def _taken(port: int) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("module", ["edgeward.monitor.broker", "edgeward.monitor.ingest"])
+_PARTS = ("broker", "ingest", "upkeep", "alerts", "rollouts")
+
+
+@pytest.mark.parametrize("module", ["edgeward.monitor.broker", "edgeward.monitor.alerts"])
 def test_a_part_that_is_killed_shows_in_healthz_and_is_started_again(module: str, tmp_path: Path) -> None:
     def health() -> httpx.Response:
         return httpx.get(f"{monitor.url}/healthz")
 
     with MonitorProcess(tmp_path) as monitor:
-        assert health().json() == {"status": "ok", "parts": {"broker": True, "ingest": True}}
+        assert health().json() == {"status": "ok", "parts": dict.fromkeys(_PARTS, True)}
         assert monitor._process is not None
         part = _child(monitor._process.pid, module)
         assert part is not None
@@ -112,7 +115,7 @@ def test_a_monitor_ends_when_the_program_that_started_it_is_killed(tmp_path: Pat
         assert program.stdout is not None
         assert program.stdout.readline() == b"up\n"
         family = psutil.Process(program.pid).children(recursive=True)
-        assert len(family) == 3, "monitor, broker, ingest"
+        assert len(family) == 1 + len(_PARTS), "the monitor and its parts"
         program.kill()
     _, alive = psutil.wait_procs(family, timeout=15)
     assert not alive

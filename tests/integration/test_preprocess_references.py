@@ -3,8 +3,6 @@
 The real libraries answer, in a worker. Pictures are noise, the hardest there is: neighbours differ by up to 255.
 """
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +15,7 @@ from edgeward_converters.worker import Worker
 from edgeward_runtimes.manifest import Preprocess, Tensor
 from edgeward_runtimes.preprocess import prepare
 from tests import picture_references as references
-from tests.conftest import REPOSITORY
+from tests.environments import packages_apart
 
 TORCHVISION = "torchvision==0.28.0"  # the one for torch 2.13
 SIZES = ((1, 1), (1, 7), (5, 3), (13, 17), (64, 48), (97, 131), (240, 320), (333, 222), (480, 641))
@@ -29,15 +27,7 @@ IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 def torchvision() -> Path:
     """The folder that torchvision is in: apart, as other packages look whether they can import it."""
     pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'edgeward[torch]'")
-    folder = REPOSITORY / "build" / f"torchvision-{sys.version_info.major}.{sys.version_info.minor}"
-    done = folder / "installed"
-    if not done.exists():
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target", str(folder)]
-        installing = subprocess.run([*command, TORCHVISION], capture_output=True, text=True, check=False)
-        if installing.returncode != 0:
-            pytest.skip(f"pip cannot install {TORCHVISION}: {''.join(installing.stderr.strip().splitlines()[-1:])}")
-        done.touch()
-    return folder
+    return packages_apart("torchvision", [TORCHVISION])
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 import edgeward
 from edgeward_runtimes.home import Home
 from tests.conftest import REPOSITORY
+from tests.environments import python_with
 
 NEEDED = ("tflite-runtime==2.14.0", "numpy<2", "msgspec")
 VARIANTS = ("litert-fp32", "litert-int8")
@@ -63,18 +63,8 @@ print(json.dumps({"reasons": reasons, "chosen": edgeward.load(installed.name).va
 
 @pytest.fixture(scope="session")
 def device_python() -> Path:
-    """The environment's Python; made once and kept under build/."""
-    folder = REPOSITORY / "build" / f"tflite-runtime-{sys.version_info.major}.{sys.version_info.minor}"
-    python, done = folder / "bin" / "python", folder / "installed"
-    if not done.exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True, capture_output=True)
-        command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *NEEDED]
-        installing = subprocess.run(command, capture_output=True, text=True, check=False)
-        if installing.returncode != 0:
-            reason = installing.stderr.strip().splitlines()[-1:]
-            pytest.skip(f"pip cannot install {' '.join(NEEDED)} for this Python: {''.join(reason)}")
-        done.touch()
-    return python
+    """The environment's Python."""
+    return python_with("tflite-runtime", NEEDED)
 
 
 @pytest.fixture

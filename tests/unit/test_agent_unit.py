@@ -76,7 +76,7 @@ def test_it_may_write_its_two_folders_and_comes_back_whatever_ends_it(home: Home
     assert settings["User"] == [pwd.getpwuid(os.geteuid()).pw_name]
     for name, value in {
         "ProtectSystem": "strict", "NoNewPrivileges": "yes", "PrivateTmp": "yes", "Restart": "always",
-        "StartLimitIntervalSec": "0", "MemoryMax": "128M", "CapabilityBoundingSet": "", "Type": "notify",
+        "StartLimitIntervalSec": "0", "MemoryMax": "1G", "CapabilityBoundingSet": "", "Type": "notify",
         "RestrictAddressFamilies": "AF_INET AF_INET6 AF_UNIX",
     }.items():  # fmt: skip
         assert settings[name] == [value], name

@@ -6,6 +6,7 @@ Names in brackets are the specification's assertion ids (Sparkplug 3.0, chapter 
 import contextlib
 import subprocess
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from edgeward_runtimes.sparkplug import codec, metrics
 from edgeward_runtimes.sparkplug.codec import DataType, Metric, Payload
 from edgeward_runtimes.sparkplug.session import EdgeNode, Message, ModelReading, Reading
 from edgeward_runtimes.sparkplug.topics import Topic
+from tests.conftest import REPOSITORY
 
 names = st.text(min_size=1, max_size=10)
 stamps = st.none() | st.integers(0, 2**63)
@@ -68,21 +70,24 @@ def test_garbage_is_a_value_error_or_a_payload(garbage: bytes) -> None:
         assert isinstance(codec.decode(garbage), Payload)
 
 
-def test_the_generated_module_is_that_of_the_proto_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("source", "module"),
+    [
+        ("runtimes/edgeward_runtimes/sparkplug/payload.proto", "edgeward_runtimes.sparkplug.payload_pb2"),
+        ("sdk/edgeward/monitor/metrics.proto", "edgeward.monitor.metrics_pb2"),
+    ],
+)
+def test_the_generated_module_is_that_of_the_proto_file(source: str, module: str, tmp_path: Path) -> None:
     if find_spec("grpc_tools") is None:
         pytest.skip("grpcio-tools is not installed")
-    root = Path(codec.__file__).parents[2]
-    source = root / "edgeward_runtimes" / "sparkplug" / "payload.proto"
-    out = tmp_path / "payload.pb"
+    root, out = REPOSITORY / source.partition("/")[0], tmp_path / "descriptors.pb"
     # In a process of its own: beside the protobufs of engines that were loaded before, protoc crashes.
-    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{root}", f"--descriptor_set_out={out}", str(source)]
-    subprocess.run(command, check=True)
+    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{root}", f"--descriptor_set_out={out}"]
+    subprocess.run([*command, str(REPOSITORY / source)], check=True)
     from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
-    from edgeward_runtimes.sparkplug import payload_pb2
-
     committed = FileDescriptorProto()
-    payload_pb2.DESCRIPTOR.CopyToProto(committed)
+    import_module(module).DESCRIPTOR.CopyToProto(committed)
     (fresh,) = FileDescriptorSet.FromString(out.read_bytes()).file
     fresh.ClearField("source_code_info")
     for message in _messages(fresh.message_type):
@@ -146,7 +151,7 @@ def test_a_birth_comes_first_with_seq_0_and_the_wills_bd_seq() -> None:
     assert {message.qos for message in births} == {0}
     _, dbirth = _read(births[1])
     assert dbirth.seq == 1
-    assert [metric.name for metric in dbirth.metrics] == list(metrics.MODEL)
+    assert [metric.name for metric in dbirth.metrics] == [*metrics.MODEL, *metrics.OBSERVED]
 
 
 def test_aliases_are_unique_over_the_node_and_its_models() -> None:

@@ -103,9 +103,10 @@ def test_a_birth_names_every_metric_that_may_ever_be_told_and_null_for_what_is_n
     # [tck-id-operational-behavior-data-publish-nbirth, -data-publish-nbirth-values]
     (birth,) = EdgeNode("f", "d", 0).birth(_reading(1), 10.0)
     told = {m.name: m.value for m in codec.decode(birth.payload).metrics}
-    ours = {metrics.BDSEQ, metrics.REBIRTH, metrics.REPORTING_INTERVAL, metrics.LOGS}
+    events = {metrics.LOGS, metrics.REQUEST, metrics.ANSWER}
+    ours = {metrics.BDSEQ, metrics.REBIRTH, metrics.REPORTING_INTERVAL} | events
     assert set(told) == {*metrics.FACTS, *metrics.HEALTH, *metrics.SENSORS} | ours
-    assert {name for name, value in told.items() if value is not None} == ours - {metrics.LOGS} | {"cpu_percent"}
+    assert {name for name, value in told.items() if value is not None} == ours - events | {"cpu_percent"}
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=12))

@@ -8,6 +8,7 @@ ca = "ca.pem"                              # whom to trust; left out: the system
 certificate = "press-7.pem"                # what to show to a broker that asks, with its key
 key = "press-7.key"
 interval_s = 10
+observed_every_s = 60                      # how often drift and accuracy are told, at most
 keep_alive_s = 30
 host_id = "edgeward"
 wait_for_host = false                      # true: tell nothing while that host is offline, keep it for later
@@ -48,6 +49,7 @@ class AgentConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
             percent-encoded in user and password.
         ca, certificate, key: PEM files for `mqtts://`; relative paths are relative to `agent.toml`.
         interval_s: Seconds between two reports, 0.1 to 86,400.
+        observed_every_s: Seconds after which what models see is looked at anew; no more often than it is reported.
         keep_alive_s: MQTT's; the broker declares the device dead after 1.5 of them in silence.
         host_id: The Sparkplug host whose return is answered with a rebirth.
         wait_for_host: Whether that host is the primary one, without which nothing is told but kept.
@@ -61,6 +63,7 @@ class AgentConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     certificate: str | None = None
     key: str | None = None
     interval_s: Interval = 10.0
+    observed_every_s: Interval = 60.0
     keep_alive_s: Annotated[int, Meta(ge=1, le=65535)] = 30
     host_id: Level = "edgeward"
     wait_for_host: bool = False

@@ -57,11 +57,15 @@ class Acknowledged(Struct, frozen=True):
     request: int
 
 
+class Answered(Struct, frozen=True):
+    """There is an answer to a request to be told."""
+
+
 class Stop(Struct, frozen=True):
     """Someone wants the agent to end."""
 
 
-Event = Connected | Disconnected | Received | Acknowledged | Stop
+Event = Connected | Disconnected | Received | Acknowledged | Answered | Stop
 
 
 class Connection:

@@ -1,5 +1,9 @@
-"""Log lines at warning and above, forwarded to the fleet; a token bucket keeps a loop of errors off the network."""
+"""Log lines at warning and above, forwarded to the fleet; a token bucket keeps a loop of errors off the network.
 
+The latest of all lines are kept in memory as well, for whoever asks.
+"""
+
+import contextlib
 import logging
 import threading
 import time
@@ -11,6 +15,7 @@ from edgeward_runtimes.sparkplug.session import LogLine
 BURST = 20  # lines at once
 EVERY_S = 5.0  # and one more in this time
 _LONGEST_LINE = 400
+_RECENT = 1000
 
 
 class Forwarder(logging.Handler):
@@ -55,3 +60,21 @@ class Forwarder(logging.Handler):
             return False
         self._tokens -= 1
         return True
+
+
+class Recent(logging.Handler):
+    """The latest lines at info and above, in memory, for a host that asks for them."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        self._kept: deque[str] = deque(maxlen=_RECENT)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take a line, with its traceback."""
+        with contextlib.suppress(TypeError, ValueError):  # arguments that do not fit the format
+            self._kept.append(self.format(record)[:_LONGEST_LINE])
+
+    def lines(self) -> list[str]:
+        """Oldest first."""
+        return list(self._kept)

@@ -7,6 +7,7 @@ Everything is decided on the main thread, so nothing here needs a lock. What hap
     Disconnected    what is not certain to have arrived goes to the spool
     STATE           the primary host went: NDEATH, disconnect, connect again, and wait; it came: births
     a rebirth       at most one a second: until the next may be given, no data either
+    a request       done on a thread of its own (see `obeying`); its answer in parts, a few between two fences
 """
 
 import contextlib
@@ -16,19 +17,30 @@ import logging
 import queue
 import signal
 import time
+from collections.abc import Mapping
 
 import msgspec
 from msgspec.structs import replace
 
-from edgeward_runtimes.agent import notify
+from edgeward_runtimes.agent import handlers, notify
 from edgeward_runtimes.agent.config import AgentConfig, Interval
-from edgeward_runtimes.agent.connection import Acknowledged, Connected, Connection, Disconnected, Event, Received, Stop
-from edgeward_runtimes.agent.logs import Forwarder
+from edgeward_runtimes.agent.connection import (
+    Acknowledged,
+    Answered,
+    Connected,
+    Connection,
+    Disconnected,
+    Event,
+    Received,
+    Stop,
+)
+from edgeward_runtimes.agent.logs import Forwarder, Recent
+from edgeward_runtimes.agent.obeying import Handler, Obeyer
 from edgeward_runtimes.agent.outbox import UNFENCED, Outbox
 from edgeward_runtimes.agent.reading import Reader
 from edgeward_runtimes.agent.spool import Spool
 from edgeward_runtimes.home import Home
-from edgeward_runtimes.sparkplug import codec, metrics
+from edgeward_runtimes.sparkplug import codec, metrics, requests
 from edgeward_runtimes.sparkplug.codec import Value
 from edgeward_runtimes.sparkplug.primary_host import PrimaryHost
 from edgeward_runtimes.sparkplug.session import EdgeNode, Message, Reading
@@ -36,14 +48,18 @@ from edgeward_runtimes.sparkplug.session import EdgeNode, Message, Reading
 _log = logging.getLogger("edgeward.agent")
 _REBIRTH_EVERY_S = 1.0
 _HISTORY_EVERY_S = 1.0
+_PARTS = 4  # of answers, between two fences: a megabyte at most that waits to be sent
 _NEVER = float("inf")
 
 
 class Agent:
     """One device's agent."""
 
-    def __init__(self, config: AgentConfig, home: Home) -> None:
-        """Prepare. Raises EdgewardError when the configuration is wrong or another agent runs here."""
+    def __init__(self, config: AgentConfig, home: Home, more: Mapping[str, Handler] | None = None) -> None:
+        """Prepare; `more` can be asked for beside what `handlers` has.
+
+        Raises EdgewardError when the configuration is wrong or another agent runs here.
+        """
         self._config = config
         self._connection = Connection(config, home.root / "bdseq")
         self._reader = Reader(config, home)
@@ -51,7 +67,9 @@ class Agent:
             home.root / "spool.db", rows=config.spool.rows, size_bytes=int(config.spool.size_mb * 1024 * 1024)
         )
         self._outbox = Outbox(spool, self._reader.told)
-        self._logs = Forwarder()
+        self._logs, self._recent = Forwarder(), Recent()
+        able = {**handlers.of(home, self._recent), **(more or {})}
+        self._obeyer = Obeyer(home.root / "requests", able, lambda: self._connection.events.put(Answered()))
         self._interval_s = config.interval_s
         self._node = EdgeNode(config.fleet, config.device, 0)
         self._host = PrimaryHost()
@@ -66,7 +84,8 @@ class Agent:
     def run(self) -> None:
         """Report until stopped."""
         root = logging.getLogger()
-        root.addHandler(self._logs)
+        for each in (self._logs, self._recent):
+            root.addHandler(each)
         self._connection.start()
         self._next_report = time.monotonic() + self._interval_s  # the birth tells the first
         notify.ready()
@@ -75,7 +94,9 @@ class Agent:
         finally:
             notify.stopping()
             self._say_goodbye()
-            root.removeHandler(self._logs)
+            for each in (self._logs, self._recent):
+                root.removeHandler(each)
+            self._obeyer.close()
             self._reader.close()
 
     def _loop(self) -> None:
@@ -125,7 +146,11 @@ class Agent:
                 self._obey(event.payload)
             case Acknowledged(request=request):
                 if self._outbox.acknowledged(request):
+                    self._obeyer.arrived()
                     self._plan_history()
+                    self._answer()
+            case Answered():
+                self._answer()
 
     def _hear_host(self, message: Received) -> None:
         """Follow the primary host; of another one only take note that it came back, and knows nothing."""
@@ -153,6 +178,7 @@ class Agent:
 
     def _disconnected(self) -> None:
         self._outbox.lost()
+        self._obeyer.tell_again()
         if self._bd_seq is not None:
             self._node.reconnecting(self._bd_seq)
         self._bd_seq = None
@@ -170,8 +196,28 @@ class Agent:
                 self._want_birth()
             elif name == metrics.REPORTING_INTERVAL:
                 self._report_every(command.value)
+            elif name == metrics.REQUEST:
+                self._take_request(command.value)
             else:
                 _log.warning("ignored the unknown command %r", name or command.alias)
+
+    def _take_request(self, content: Value) -> None:
+        try:
+            self._obeyer.take(requests.decode_request(content if isinstance(content, bytes) else b""))
+        except ValueError as error:
+            _log.warning("ignored a request: %s", error)
+
+    def _answer(self) -> None:
+        """Tell a few parts of answers; the next follow when the broker has had these."""
+        if self._bd_seq is None or not self._node.is_born or self._rebirth_due != _NEVER or self._outbox.is_waiting:
+            return  # what is awaited comes here again
+        for place in range(_PARTS):
+            answer = self._obeyer.next_part()
+            if answer is None and place == 0:
+                return
+            if answer is not None:
+                self._connection.publish(self._bd_seq, self._node.answer(answer, int(time.time() * 1000)))
+        self._fence()
 
     def _report_every(self, interval_s: Value) -> None:
         try:

@@ -59,7 +59,14 @@ def unpack(content: bytes) -> Reading:
         name: value for name, value in row.node.items() if name in metrics.HEALTH or name in metrics.SENSORS
     }
     models = {
-        name: ModelReading({metric: value for metric, value in values.items() if metric in metrics.MODEL}, ())
+        name: ModelReading(
+            {
+                metric: value
+                for metric, value in values.items()
+                if metric in metrics.MODEL or metric in metrics.OBSERVED
+            },
+            (),
+        )
         for name, values in row.models.items()
     }
     return Reading(row.timestamp, known, models, row.logs)

@@ -14,7 +14,7 @@ from pathlib import Path
 from edgeward_runtimes.errors import ConfigError
 from edgeward_runtimes.home import Home
 
-_MEMORY_MAX = "128M"  # three times what it takes
+_MEMORY_MAX = "1G"  # itself it takes 45 MB; an install is done below it, and tries every engine
 _WATCHDOG_S = 120
 _STEPS_SINCE = 254  # the systemd that can restart with growing pauses
 _RUN = Path("/run")
@@ -40,7 +40,7 @@ TimeoutStopSec=20
 Restart=always
 {restart}
 MemoryMax={memory}
-TasksMax=32
+TasksMax=256
 OOMPolicy=stop
 UMask=0027
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgeward_runtimes.durable import fsync_folder, link_atomically, make_folder
+from edgeward_runtimes.durable import fsync_folder, link_atomically, make_folder, write_atomically
 from edgeward_runtimes.errors import InstallError
 from edgeward_runtimes.home import Home
 from edgeward_runtimes.install import journal
@@ -22,6 +22,8 @@ from edgeward_runtimes.install.journal import Entry
 from edgeward_runtimes.release import check_name, in_use
 
 INCOMING = ".incoming-"
+_JOURNAL_BYTES = 512 * 1024
+_KEPT_ENTRIES = 1000
 
 
 class Slots:
@@ -51,6 +53,13 @@ class Slots:
         except FileNotFoundError:
             return []
 
+    def journal_size(self) -> int:
+        """The journal's bytes: unless it was trimmed, the same number means the same content."""
+        try:
+            return self._journal.stat().st_size
+        except FileNotFoundError:
+            return 0
+
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
         """Hold the lock, and first make whole what an interrupted change left.
@@ -59,13 +68,17 @@ class Slots:
             InstallError: When another process is changing this model.
         """
         make_folder(self.releases)
-        with (self.folder / ".lock").open("w") as lock:
+        lock = os.open(self.folder / ".lock", os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise InstallError(f"{self.name} is being changed by another process. Try again later.") from None
             self.recover()
+            self._trim()
             yield
+        finally:
+            os.close(lock)
 
     def note(self, entry: Entry) -> None:
         """Append to the journal; on the disk when this returns."""
@@ -118,6 +131,12 @@ class Slots:
             )
         for leftover in self.releases.glob(f"{INCOMING}*"):
             shutil.rmtree(leftover, ignore_errors=True)
+
+    def _trim(self) -> None:
+        """Forget the oldest entries of a journal that has grown too long."""
+        if self.journal_size() > _JOURNAL_BYTES:
+            kept = self.entries()[-_KEPT_ENTRIES:]
+            write_atomically(self._journal, b"".join(map(journal.encode, kept)))
 
     def _linked(self, name: str) -> Path | None:
         try:

@@ -117,7 +117,14 @@ class Recorder:
 
 
 def _create(folder: StrPath, model: str, release: str) -> "mmap.mmap":
-    """Make, lock and publish a latency file; return its map.
+    """Make, lock and publish a latency file; return its map."""
+    header = Header(os.urandom(16).hex(), model, release, boot_id(), os.getpid())
+    encoded = msgspec.msgpack.encode(header)
+    return publish(folder, header.id, SUFFIX, MAGIC + len(encoded).to_bytes(2, "little") + encoded, FILE_SIZE)
+
+
+def publish(folder: StrPath, name: str, suffix: str, head: bytes, size: int) -> "mmap.mmap":
+    """Make a file of so many bytes that begins with `head`, lock it, and give it its name; return its map.
 
     The map keeps a duplicate of the descriptor, and with it the lock, until it is closed or collected.
     """
@@ -125,17 +132,14 @@ def _create(folder: StrPath, model: str, release: str) -> "mmap.mmap":
     import mmap
 
     os.makedirs(folder, exist_ok=True)
-    header = Header(os.urandom(16).hex(), model, release, boot_id(), os.getpid())
-    encoded = msgspec.msgpack.encode(header)
-    packed = MAGIC + len(encoded).to_bytes(2, "little") + encoded
-    staged = os.path.join(folder, header.id)
+    staged = os.path.join(folder, name)
     descriptor = os.open(f"{staged}.new", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        os.posix_fallocate(descriptor, 0, FILE_SIZE)  # a full disk is an error now, not a SIGBUS later
-        os.pwrite(descriptor, packed, 0)
-        mapped = mmap.mmap(descriptor, FILE_SIZE)
-        os.rename(f"{staged}.new", f"{staged}{SUFFIX}")
+        os.posix_fallocate(descriptor, 0, size)  # a full disk is an error now, not a SIGBUS later
+        os.pwrite(descriptor, head, 0)
+        mapped = mmap.mmap(descriptor, size)
+        os.rename(f"{staged}.new", f"{staged}{suffix}")
     except OSError:
         with contextlib.suppress(OSError):
             os.unlink(f"{staged}.new")

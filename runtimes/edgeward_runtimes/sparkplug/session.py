@@ -12,6 +12,7 @@ Rules kept here (specification 3.0, sections 5 and 6):
 - Births and data travel at QoS 0, the will at QoS 1; nothing is retained.
 - What was read while nobody listened is told as data with `is_historical`, after the births, each value with its time.
 - A log line is a value of the metric Logs at the line's time; a birth has none, the data after it tell those that wait.
+  So it is with an answer to a request, each part of which is a value of its own.
 
 `counters` are treated as the totals they are: data carry those that changed since the last report, births all.
 """
@@ -23,8 +24,9 @@ from msgspec.structs import replace
 
 from edgeward_runtimes.latency import counters
 from edgeward_runtimes.latency.counters import Counters, Key
-from edgeward_runtimes.sparkplug import metrics
+from edgeward_runtimes.sparkplug import metrics, requests
 from edgeward_runtimes.sparkplug.codec import DataType, Metric, Payload, Value, encode
+from edgeward_runtimes.sparkplug.requests import Answer
 from edgeward_runtimes.sparkplug.topics import Topic
 
 Values = Mapping[str, Value]
@@ -72,7 +74,10 @@ NODE_DATATYPES: dict[str, DataType] = {
     **metrics.HEALTH,
     **metrics.SENSORS,
     metrics.LOGS: DataType.STRING,
+    metrics.REQUEST: DataType.BYTES,
+    metrics.ANSWER: DataType.BYTES,
 }
+_MODEL_DATATYPES: dict[str, DataType] = {**metrics.MODEL, **metrics.OBSERVED}
 # Known by name alone: a host must be able to ask for a rebirth before it has seen the aliases.
 _WITHOUT_ALIAS = (metrics.BDSEQ, metrics.REBIRTH)
 _NODE_ALIASES = {name: alias for alias, name in enumerate(NODE_DATATYPES) if name not in _WITHOUT_ALIAS}
@@ -159,6 +164,10 @@ class EdgeNode:
                 messages.append(self._model_birth(reading.timestamp, name, model))
         return messages
 
+    def answer(self, answer: Answer, timestamp: int) -> list[Message]:
+        """NDATA with one part of an answer to a request."""
+        return self._data(timestamp, None, _node_metrics({metrics.ANSWER: requests.encode(answer)}, timestamp))
+
     def history(self, readings: Sequence[Reading], timestamp: int) -> list[Message]:
         """NDATA and DDATA with readings of before this birth, oldest first: what changed from each to the next.
 
@@ -179,7 +188,7 @@ class EdgeNode:
     def _model_birth(self, timestamp: int, name: str, model: ModelReading) -> Message:
         aliases = self._model_aliases.get(name)
         if aliases is None:
-            aliases = {metric: self._next_alias + offset for offset, metric in enumerate(metrics.MODEL)}
+            aliases = {metric: self._next_alias + offset for offset, metric in enumerate(_MODEL_DATATYPES)}
             self._model_aliases[name] = aliases
             self._next_alias += len(aliases)
         self._models[name] = dict(model.values)
@@ -187,7 +196,7 @@ class EdgeNode:
         values = {**model.values, metrics.COUNTERS: counters.pack(model.totals)}
         born = tuple(
             Metric(name=metric, alias=aliases[metric], datatype=datatype, value=values.get(metric))
-            for metric, datatype in metrics.MODEL.items()
+            for metric, datatype in _MODEL_DATATYPES.items()
         )
         topic = str(Topic(self._fleet, "DBIRTH", self._device, name))
         return Message(topic, encode(self._numbered(timestamp, born)))
@@ -205,7 +214,7 @@ class EdgeNode:
     def _model_metrics(
         self, model: str, values: Values, timestamp: int, is_historical: bool = False
     ) -> Sequence[Metric]:
-        return _metrics(values, self._model_aliases[model], metrics.MODEL, timestamp, is_historical)
+        return _metrics(values, self._model_aliases[model], _MODEL_DATATYPES, timestamp, is_historical)
 
     def _data(self, timestamp: int, model: str | None, told: Sequence[Metric]) -> list[Message]:
         """NDATA, or a model's DDATA; nothing when there is nothing to tell."""

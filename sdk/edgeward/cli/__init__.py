@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from edgeward.cli import bundles, devices, fleet, serving, tuning
+from edgeward.cli import bundles, capturing, devices, fleet, registry, serving, tuning
 from edgeward.cli.output import complain
 from edgeward_runtimes.commands import edgeward_version
 from edgeward_runtimes.errors import EdgewardError, of_system
@@ -21,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for _module in (bundles, devices, fleet, serving, tuning):
+for _module in (bundles, capturing, devices, fleet, registry, serving, tuning):
     _module.register(app)
 
 
@@ -53,11 +53,18 @@ _EXTRA_OF = {
     "optuna": "convert",
     "ray": "ray",
     "fastapi": "monitor",
-    "nicegui": "monitor",
+    "alembic": "monitor",
+    "cryptography": "registry",
     "sqlalchemy": "monitor",
     "iotcore": "monitor",
     "httpx": "monitor",
     "tomli_w": "monitor",
+    "psycopg": "postgresql",
+    "tuf": "update",
+    "securesystemslib": "update",
+    "zstandard": "update",
+    "asyncssh": "flash",
+    "adbutils": "flash",
     "starlette": "serve",
     "uvicorn": "serve",
     "prometheus_client": "serve",

@@ -203,7 +203,8 @@ def _examine(bundle: Path, device: str | None) -> tuple[Trial, ...]:
             return commands.examine(bundle).trials
         from edgeward_targets.device import Device
 
-        return Device(device).examine(bundle).trials
+        with Device(device) as opened:
+            return opened.examine(bundle).trials
 
 
 def _bench_row(trial: Trial) -> dict[str, str | float | None]:

@@ -1,107 +1,150 @@
-"""Commands about one device: flash, rollback, status, agent."""
+"""Commands about devices: flash, rollback, status, agent; `provision` has a module of its own."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from edgeward.cli.bundles import BundlePath, Json
-from edgeward.cli.output import FAILED, PASSED, answer_json, chatter, number, people, table
-from edgeward_runtimes.install.installer import Installed
-
-DeviceUrl = Annotated[str, typer.Argument(metavar="DEVICE_URL", help="A device, e.g. local:DIR.")]
+from edgeward.cli.installing import DevicesProgress, show_history, show_installed, show_outcomes, show_status
+from edgeward.cli.on_devices import DeviceUrls, Jobs, MoreDevices, is_one, on_each
+from edgeward.cli.output import answer_json
+from edgeward.cli.provisioning import provision
+from edgeward_runtimes.errors import ConfigError
+from edgeward_runtimes.install.installer import KEPT_RELEASES, Installed
+from edgeward_runtimes.install.journal import Change
+from edgeward_targets.device import Device, Progress, Terms
+from edgeward_targets.many import JOBS
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (flash, rollback, status, agent):
+    for command in (flash, rollback, status, provision, agent):
         app.command()(command)
 
 
 def flash(
     bundle: BundlePath,
-    device_url: DeviceUrl,
+    device_url: DeviceUrls = None,
+    device: MoreDevices = None,
     target: Annotated[
         str | None, typer.Option(help="What kind of board it is: its accelerators are tried before the CPU.")
     ] = None,
+    keep: Annotated[int, typer.Option(min=2, help="Releases that stay on the device.")] = KEPT_RELEASES,
+    health: Annotated[
+        str,
+        typer.Option(metavar="WINDOW|off", help="Watched so long by the agent, and rolled back when out of bounds."),
+    ] = "10m,errors=1%,p95=1.5",
+    registry: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The registry that has it, for devices that install what is signed alone."),
+    ] = None,
+    provision: Annotated[
+        bool, typer.Option("--provision", help="First bring edgeward itself there; see `edgeward provision`.")
+    ] = False,
+    jobs: Jobs = JOBS,
     json: Json = False,
 ) -> None:
-    """Install a bundle on a device, tested there by its own engines.
+    """Install a bundle on devices, tested there by their own engines.
 
-    Example: edgeward flash model.edge local:/tmp/device-1
+    Example: edgeward flash model.edge ssh://pi@10.0.0.7 ssh://pi@10.0.0.8
     """
-    from edgeward.workflow import flash as flash_bundle
+    from edgeward_runtimes.install import health as limits
+    from edgeward_targets import profiles
 
-    with chatter.status(f"installing {escape(str(bundle))} on {escape(device_url)} …"):
-        installed = flash_bundle(bundle, device_url, target=target)
-    if json:
-        answer_json(installed)
+    terms = Terms(
+        accelerators=() if target is None else profiles.get(target).accelerators,
+        keep=keep,
+        health=None if health == "off" else limits.parse(health),
+        metadata=None if registry is None else metadata_of(registry),
+    )
+
+    def install(each: Device, progress: Progress) -> Installed:
+        if not provision:
+            return each.install(bundle, terms=terms, progress=progress)
+        from edgeward.provision import provision as bring
+
+        bring(each, engines_of(bundle), progress=progress)
+        with Device(each.url) as anew:  # it has another Python now
+            return anew.install(bundle, terms=terms, progress=progress)
+
+    with DevicesProgress() as rows:
+        outcomes = on_each(device_url, device, jobs, rows, install)
+    if is_one(device_url, device):
+        installed = outcomes[0].unwrap()
+        answer_json(installed) if json else show_installed(outcomes[0].url, installed, selftest=True)
         return
-    _show_installed(device_url, installed)
-    if installed.selftest is not None:
-        rows = [
-            (
-                trial.check.id,
-                PASSED if trial.check.passed else FAILED,
-                number(trial.timing.p50_ms if trial.timing else None),
-                ", ".join(trial.runs_on) if trial.timing else "",
-                trial.check.reason or trial.warning or "",
-            )
-            for trial in installed.selftest.trials
-        ]
-        table("Self-test on the device", ("variant", "", "p50 ms", "on", ""), rows)
-        choice = installed.selftest.choice
-        people.print(f"It runs [bold]{choice.id}[/]: {escape(choice.reason)}.")
+    show_outcomes(outcomes, lambda each: f"{each.name} {each.release}", json=json)
+
+
+def engines_of(bundle: Path) -> tuple[str, ...]:
+    """The engines that a bundle's variants are for."""
+    from edgeward_runtimes.bundle import Bundle
+
+    return tuple(sorted({variant.engine for variant in Bundle.open(bundle).manifest.variants}))
+
+
+def metadata_of(registry: Path) -> Path:
+    """The metadata of a registry's folder. Raises ConfigError when it is none."""
+    from edgeward.registry.repository import metadata_folder
+
+    metadata = metadata_folder(registry)
+    if not (metadata / "timestamp.json").is_file():
+        raise ConfigError(
+            f"{registry} is not a registry: {metadata}/timestamp.json is absent. See: edgeward registry init"
+        )
+    return metadata
 
 
 def rollback(
-    device_url: DeviceUrl, name: Annotated[str, typer.Argument(help="The model's name.")], json: Json = False
+    device_url: Annotated[
+        list[str] | None, typer.Argument(metavar="[DEVICE_URL]... NAME", help="Devices, then the model's name.")
+    ] = None,
+    device: MoreDevices = None,
+    jobs: Jobs = JOBS,
+    json: Json = False,
 ) -> None:
     """Go back to a model's previous release.
 
-    Example: edgeward rollback local:/tmp/device-1 digits
+    Example: edgeward rollback ssh://pi@10.0.0.7 digits
     """
-    from edgeward_targets.device import Device
-
-    installed = Device(device_url).rollback(name)
-    if json:
-        answer_json(installed)
-    else:
-        _show_installed(device_url, installed)
-
-
-def status(device_url: DeviceUrl, json: Json = False) -> None:
-    """Show what is installed on a device and which variant runs there, and why.
-
-    Example: edgeward status local:/tmp/device-1
-    """
-    from edgeward_targets.device import Device
-
-    found = Device(device_url).status()
-    if json:
-        answer_json(found)
+    *urls, name = device_url or [""]
+    if not name or ":" in name:
+        raise ConfigError("Name the model to roll back after the devices: edgeward rollback DEVICE_URL NAME")
+    with DevicesProgress() as rows:
+        outcomes = on_each(urls, device, jobs, rows, lambda each, progress: each.rollback(name))
+    if is_one(urls, device):
+        installed = outcomes[0].unwrap()
+        answer_json(installed) if json else show_installed(outcomes[0].url, installed)
         return
-    people.print(
-        f"{escape(device_url)}: edgeward {found.edgeward_version}, Python {found.python_version}, "
-        f"{found.architecture}; "
-        f"engines: {', '.join(found.engines) or 'none'}"
+    show_outcomes(outcomes, lambda each: f"{each.name} {each.release}", json=json)
+
+
+def status(
+    device_url: DeviceUrls = None,
+    device: MoreDevices = None,
+    journal: Annotated[
+        bool, typer.Option("--journal", help="Also tell what was installed and rolled back there, and why.")
+    ] = False,
+    jobs: Jobs = JOBS,
+    json: Json = False,
+) -> None:
+    """Show what is installed on devices and which variant runs there, and why.
+
+    Example: edgeward status ssh://pi@10.0.0.7 --journal
+    """
+    if journal:
+        _journal(device_url, device, jobs, json)
+        return
+    with DevicesProgress() as rows:
+        outcomes = on_each(device_url, device, jobs, rows, lambda each, progress: each.status())
+    if is_one(device_url, device):
+        found = outcomes[0].unwrap()
+        answer_json(found) if json else show_status(outcomes[0].url, found)
+        return
+    show_outcomes(
+        outcomes, lambda each: ", ".join(f"{model.name} {model.release}" for model in each.models) or "–", json=json
     )
-    rows = [
-        (
-            model.name,
-            model.release,
-            model.previous or "–",
-            model.variant or "–",
-            ", ".join(model.runs_on) or "–",
-            "; ".join(filter(None, (model.reason, model.warning))),
-        )
-        for model in found.models
-    ]
-    if rows:
-        table("Models", ("model", "release", "previous", "variant", "on", "why"), rows)
-    else:
-        people.print(f"No models are installed. Next: edgeward flash BUNDLE {device_url}", markup=False)
 
 
 def agent(
@@ -128,9 +171,18 @@ def agent(
     service.run(checked, home)
 
 
-def _show_installed(device_url: str, installed: Installed) -> None:
-    if installed.replaced == installed.release:
-        people.print(f"{escape(device_url)} already runs {installed.name} {installed.release}.")
-    else:
-        before = f" (before: {installed.replaced})" if installed.replaced else ""
-        people.print(f"{escape(device_url)} now runs [bold]{installed.name} {installed.release}[/]{before}.")
+def _journal(device_url: list[str] | None, device: list[str] | None, jobs: int, json: bool) -> None:
+    def read(each: Device, progress: Progress) -> dict[str, tuple[Change, ...]]:
+        return {model.name: each.history(model.name) for model in each.status().models}
+
+    with DevicesProgress() as rows:
+        outcomes = on_each(device_url, device, jobs, rows, read)
+    if is_one(device_url, device):
+        found = outcomes[0].unwrap()
+        answer_json({"journal": found}) if json else show_history(outcomes[0].url, found)
+        return
+    if json:
+        show_outcomes(outcomes, str, json=True)
+    for outcome in outcomes:
+        show_history(outcome.url, outcome.result or {})
+    show_outcomes([each for each in outcomes if not each.is_success], str, json=False)

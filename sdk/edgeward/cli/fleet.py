@@ -1,17 +1,24 @@
-"""Commands about the fleet: monitor, demo."""
+"""Commands about the fleet: monitor, demo, and the group `edgeward fleet`."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from edgeward.cli import alerting, capturing, enrolling, rollouts, simulating, tokens, watching
 from edgeward.cli.bundles import Json
+
+fleet = typer.Typer(help="A fleet: who belongs to it, and what is the matter there.", no_args_is_help=True)
+for _module in (watching, enrolling, alerting, rollouts, simulating, tokens):
+    _module.register(fleet)
+capturing.register_fleet(fleet)
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     for command in (monitor, demo):
         app.command()(command)
+    app.add_typer(fleet, name="fleet")
 
 
 def monitor(

@@ -24,7 +24,7 @@ def check(url: str) -> None:
 
 def is_reachable(url: str) -> bool:
     """Whether something accepts connections there."""
-    address = broker_address(url)
+    address = broker_address(url, tls=True)
     try:
         socket.create_connection((address.host, address.port), timeout=_REACHABLE_WITHIN_S).close()
     except OSError:

@@ -1,73 +1,68 @@
-"""The ingest process: from the broker into the store, `python -m edgeward.monitor.ingest CONFIG-AS-JSON`.
+"""The ingest process: from the broker into the store, `python -m edgeward.monitor.ingest CONFIG-AS-JSON [WORKER]`.
 
-paho's thread only subscribes and queues what arrives: an exception there would end it for good. The main thread takes
-what has come, up to a batch, runs it through the host's state, writes it in one transaction, and then asks for the
-rebirths wanted. A store that is away is waited for; an update that it can never take is counted as dropped.
+paho's thread only cuts and queues what arrives: an exception there would end it for good. The main thread takes what
+has come, up to a batch, runs it through the host's state, writes it in one transaction, and then asks for the rebirths
+wanted. A store that is away is waited for; an update that it can never take is counted as dropped.
+
+What was taken from the broker and not written when we are killed is not lost: the next start asks every device that is
+known for a rebirth, and totals are cumulative.
+
+`[ingest] workers` of one host share the messages of a fleet. The first starts the others, and does what one has to do:
+it says STATE, asks devices what people ask them, and looks for those that fell silent.
 """
 
 import contextlib
-import json
+import gc
 import logging
 import queue
 import signal
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
-import paho.mqtt.client as mqtt
-from msgspec import Struct
-from paho.mqtt.enums import CallbackAPIVersion
 from sqlalchemy.exc import OperationalError
 
-from edgeward.monitor import queries, store
+from edgeward.monitor import rebirths, requests, store
 from edgeward.monitor.config import MonitorConfig
-from edgeward.monitor.host import Dropped, HostState, RebirthWanted, Update
-from edgeward_runtimes.agent.config import broker_address
+from edgeward.monitor.connection import Connected, Connection, Event
+from edgeward.monitor.host import HostState
+from edgeward.monitor.rebirths import Rebirths
+from edgeward.monitor.supervisor import Supervised
+from edgeward.monitor.updates import Dropped, RebirthWanted, Update
 from edgeward_runtimes.errors import EdgewardError, one_line
-from edgeward_runtimes.sparkplug import codec, metrics
-from edgeward_runtimes.sparkplug.codec import DataType, Metric, Payload
-from edgeward_runtimes.sparkplug.topics import NAMESPACE, Topic, host_state
+from edgeward_runtimes.sparkplug import metrics
+from edgeward_runtimes.sparkplug import requests as messages
+from edgeward_runtimes.sparkplug.codec import DataType, Metric
 
 _log = logging.getLogger("edgeward.ingest")
-_BATCH = 500
+_BATCH = 4000
 _BATCH_WITHIN_S = 0.2
-_QUEUE_LIMIT = 100_000
-_KEEP_ALIVE_S = 10
-_FAREWELL_S = 2.0
 _STORE_AGAIN_S = 1.0
+_REQUESTS_EVERY_S = 1.0
+_REQUESTS_AT_ONCE = 500
+_SILENCE_EVERY_S = 2.0
+_TIDY_EVERY_S = 60.0
 _T = TypeVar("_T")
 
-_REBIRTH = codec.encode(Payload(metrics=(Metric(name=metrics.REBIRTH, datatype=DataType.BOOLEAN, value=True),)))
-
-
-class Arrived(Struct, frozen=True):
-    """A message as it came."""
-
-    topic: str
-    payload: bytes
-    at: float
-
-
-class Connected(Struct, frozen=True):
-    """The broker accepted us; who is there already does not know that."""
-
-
-Event = Arrived | Connected
+_REBIRTH = Metric(name=metrics.REBIRTH, datatype=DataType.BOOLEAN, value=True)
 
 
 class Ingest:
     """One ingest worker."""
 
-    def __init__(self, config: MonitorConfig) -> None:
-        self._config = config
+    def __init__(self, config: MonitorConfig, worker: int = 0) -> None:
+        """Prepare. Raises EdgewardError when the configuration is wrong or the store cannot be opened."""
+        workers = config.ingest.workers
+        self._is_first, self._is_alone = worker == 0, workers == 1
+        self._connection = Connection(config, worker)
         self._engine = store.open_engine(config.store.url)
-        self._host = HostState()
-        self._events: queue.Queue[Event] = queue.Queue(_QUEUE_LIMIT)
+        self._writer = store.Writer(self._engine, is_alone=self._is_alone)
+        self._host = HostState(worker, workers)
+        self._rebirths = Rebirths()
         self._stopping = False
-        self._connected_at = 0
-        self._client = self._make_client()
+        self._due: dict[Callable[[], None], float] = {}
 
     def stop(self) -> None:
         """Ask the loop to end; safe from a signal handler."""
@@ -75,55 +70,90 @@ class Ingest:
 
     def run(self) -> None:
         """Ingest until stopped."""
-        address = broker_address(self._config.broker.url)
-        self._client.connect_async(address.host, address.port, keepalive=_KEEP_ALIVE_S)
-        self._client.loop_start()
+        self._connection.start()
         while not self._stopping:
             updates = [update for event in self._take_batch() for update in self._updates(event)]
             if updates:
                 self._write(updates)
-            for update in updates:
-                if isinstance(update, RebirthWanted):
-                    self._ask_for_rebirth(update.fleet, update.device)
-        if self._client.is_connected():
-            farewell = self._client.publish(*self._state(online=False), qos=1, retain=True)
-            with contextlib.suppress(RuntimeError, ValueError):  # the broker may go at this very moment
-                farewell.wait_for_publish(_FAREWELL_S)
-        self._client.disconnect()
-        self._client.loop_stop()
+            self._rebirths.want((each.fleet, each.device) for each in updates if isinstance(each, RebirthWanted))
+            self._do_what_is_due()
+        self._connection.close()
+        self._engine.dispose()
 
     def _updates(self, event: Event) -> list[Update]:
-        if isinstance(event, Arrived):
+        if not isinstance(event, Connected):
             return self._host.receive(event.topic, event.payload, event.at)
-        known = self._until_it_works(lambda: queries.known_nodes(self._engine))
+        known = self._until_it_works(lambda: store.known_nodes(self._engine))
         return [RebirthWanted(fleet, device) for fleet, device in known or ()]
 
     def _take_batch(self) -> list[Event]:
         """What has come, after the first message for a short while more."""
-        try:
-            batch = [self._events.get(timeout=_BATCH_WITHIN_S)]
-        except queue.Empty:
-            return []
+        batch: list[Event] = []
         deadline = time.monotonic() + _BATCH_WITHIN_S
         while len(batch) < _BATCH and (left := deadline - time.monotonic()) > 0:
             try:
-                batch.append(self._events.get(timeout=left))
+                found = self._connection.events.get(timeout=left)
             except queue.Empty:
                 break
+            batch += [found] if isinstance(found, Connected) else found
         return batch
+
+    def _do_what_is_due(self) -> None:
+        now = time.monotonic()
+        for fleet, device in self._rebirths.take(now):
+            self._connection.command(fleet, device, _REBIRTH)
+        if self._is_first:
+            self._every(_REQUESTS_EVERY_S, self._send_requests)
+            self._every(_SILENCE_EVERY_S, self._look_for_silence)
+            self._every(_TIDY_EVERY_S, self._tidy)
+
+    def _every(self, interval_s: float, work: Callable[[], None]) -> None:
+        """Do some work with the store, when it is its time; a store that is away is for the next time."""
+        now = time.monotonic()
+        if self._due.get(work, 0.0) > now:
+            return
+        self._due[work] = now + interval_s
+        try:
+            work()
+        except OperationalError as error:
+            _log.error("the store fails, trying again: %s", one_line(error))
+
+    def _send_requests(self) -> None:
+        if self._connection.connected_at is None:
+            return
+        now = time.time()
+        due = requests.due(self._engine, now, _REQUESTS_AT_ONCE)
+        for device_id, request in due:
+            fleet, _, device = device_id.partition("/")
+            value = messages.encode(request)
+            self._connection.command(fleet, device, Metric(name=metrics.REQUEST, datatype=DataType.BYTES, value=value))
+        if due:
+            requests.sent(self._engine, [request.id for _, request in due], now)
+
+    def _look_for_silence(self) -> None:
+        heard_since = self._connection.connected_at
+        if heard_since is not None:
+            store.mark_silent(self._engine, time.time(), heard_since)
+
+    def _tidy(self) -> None:
+        requests.tidy(self._engine, time.time())
+        if not self._is_alone:  # nobody sees a gap in seq
+            minute = int(time.time()) // 60
+            self._rebirths.want(rebirths.in_turn(store.known_nodes(self._engine), minute))
 
     def _write(self, updates: list[Update]) -> None:
         """Write a batch, or all of it but what cannot be written: one odd device must not hold up the fleet."""
         try:
-            self._until_it_works(lambda: store.apply(self._engine, updates))
+            self._until_it_works(lambda: self._writer.apply(updates))
         except Exception as error:
             if len(updates) > 1:
-                for update in updates:
-                    self._write([update])
+                middle = len(updates) // 2
+                self._write(updates[:middle])
+                self._write(updates[middle:])
                 return
             dropped = Dropped(one_line(error))
             _log.error("dropped a %s: %s", type(updates[0]).__name__, dropped.reason)
-            self._until_it_works(lambda: store.apply(self._engine, [dropped]))
+            self._until_it_works(lambda: self._writer.apply([dropped]))
 
     def _until_it_works(self, work: Callable[[], _T]) -> _T | None:
         """Use the store, again and again while it is away: totals are cumulative, but births are not.
@@ -138,55 +168,27 @@ class Ingest:
                 time.sleep(_STORE_AGAIN_S)
         return None
 
-    def _ask_for_rebirth(self, fleet: str, device: str) -> None:
-        self._client.publish(str(Topic(fleet, "NCMD", device)), _REBIRTH, qos=0)
-
-    def _state(self, *, online: bool) -> tuple[str, str]:
-        """Our STATE topic and payload; birth and will of one connection carry one timestamp (section 5.17)."""
-        payload = {"online": online, "timestamp": self._connected_at}
-        return host_state(self._config.host_id), json.dumps(payload)
-
-    def _make_client(self) -> mqtt.Client:
-        client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=f"edgeward-host-{self._config.host_id}")
-        address = broker_address(self._config.broker.url)
-        if address.user is not None:
-            client.username_pw_set(address.user, address.password)
-        client.reconnect_delay_set(min_delay=1, max_delay=15)
-        client.on_pre_connect = lambda client, userdata: self._before_connecting(client)
-        client.on_connect = self._on_connect
-        client.on_message = lambda client, userdata, message: self._events.put(
-            Arrived(message.topic, bytes(message.payload), time.time())
-        )
-        return client
-
-    def _before_connecting(self, client: mqtt.Client) -> None:
-        self._connected_at = int(time.time() * 1000)
-        client.will_set(*self._state(online=False), qos=1, retain=True)
-
-    def _on_connect(self, client: mqtt.Client, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
-        if reason.is_failure:
-            _log.error("the broker %s refused us: %s", self._config.broker.url, reason)
-            return
-        _log.info("connected to %s", self._config.broker.url)
-        # Topics of the namespace by type: STATE messages, ours among them, are not for the host's state machine.
-        kinds = ("NBIRTH", "NDATA", "NDEATH", "DBIRTH", "DDATA", "DDEATH")
-        levels = {"N": "+", "D": "+/+"}
-        client.subscribe([(f"{NAMESPACE}/+/{kind}/{levels[kind[0]]}", 1) for kind in kinds])
-        client.publish(*self._state(online=True), qos=1, retain=True)
-        self._events.put(Connected())
-
 
 def main() -> int:
     """Run until SIGTERM or SIGINT."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    config = msgspec.json.decode(sys.argv[1], type=MonitorConfig)
+    worker = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     try:
-        ingest = Ingest(msgspec.json.decode(sys.argv[1], type=MonitorConfig))
+        ingest = Ingest(config, worker)
     except EdgewardError as error:
         print(error, file=sys.stderr)
         return 2
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ingest.stop())
-    ingest.run()
+    # Messages make many objects and no cycles, and what is known of a fleet need not be looked through again and again.
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
+    with contextlib.ExitStack() as others:
+        for other in range(1, config.ingest.workers if worker == 0 else 0):
+            others.enter_context(Supervised("edgeward.monitor.ingest", sys.argv[1], str(other)))
+        ingest.run()
     return 0
 
 

@@ -19,14 +19,18 @@ _READY_WITHIN_S = 60.0
 class MonitorProcess:
     """`edgeward monitor` with its broker and store under a folder, from entering the context to leaving it."""
 
-    def __init__(self, folder: Path, *, http_port: int = 0, broker_url: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, http_port: int = 0, broker_url: str | None = None, registry: Path | None = None
+    ) -> None:
         """Use `folder` for the store and the log; port 0, or a taken one, becomes any free one.
 
         Args:
             folder: Made when absent. A store that is there already is continued.
             http_port: Of REST and dashboard.
             broker_url: A broker that runs elsewhere, instead of the embedded one.
+            registry: A signed registry to serve.
         """
+        self._registry = registry
         self._folder = folder
         self._http_port = _free_port(http_port)
         self._embedded = broker_url is None
@@ -47,6 +51,7 @@ class MonitorProcess:
                     "broker": {"embedded": self._embedded, "url": self.broker_url},
                     "store": {"url": f"sqlite:///{self._folder.absolute() / 'monitor.db'}"},
                     "http": {"port": self._http_port},
+                    "registry": {} if self._registry is None else {"folder": str(self._registry.absolute())},
                 }
             )
         )

@@ -14,9 +14,9 @@ _RESTART_AFTER_S = 1.0
 class Supervised:
     """A module of ours, from entering the context to leaving it."""
 
-    def __init__(self, module: str, argument: str) -> None:
-        """Run `python -m MODULE ARGUMENT`."""
-        self._command = (module, argument)
+    def __init__(self, module: str, *arguments: str) -> None:
+        """Run `python -m MODULE ARGUMENT…`."""
+        self._command = (module, *arguments)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._supervise, name=f"supervise {module}", daemon=True)
 

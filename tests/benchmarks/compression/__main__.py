@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from edgeward_converters import Conversion, Worker
@@ -18,7 +18,8 @@ _INTRODUCTION = """
 What a recipe's steps and the choice of precisions give on real models, and beside it what a user gets by hand from each
 library alone, in the same run on the same data. Accuracy is that of the evaluation data, which nothing was fitted to;
 sizes are those of the artifacts; speed is a ratio within one process, in turns, one thread. The recipes are files under
-`tests/benchmarks/compression/recipes`. `make bench-compress` measures again and rewrites the tables.
+`tests/benchmarks/compression/recipes`. `make bench-compress` measures again and rewrites the tables; with `--only` one
+of the models.
 """
 _LITERT = ("litert-fp32", "litert-fp16", "litert-int8_dynamic", "litert-int8", "litert-mixed")
 _OTHERS = tuple(f"{engine}-{precision}" for engine in ("onnxruntime", "openvino") for precision in ("fp32", "int8"))
@@ -54,7 +55,9 @@ def _resnet8(measured: Measured) -> Iterator[Promise]:
     fast = measured.compressed("resnet8_fast", "litert-int8", 0.01)
     ratio = rows.times_faster(measured.plain, "litert-int8", fast.conversion, fast.variant.id)
     yield rows.at_least("ResNet8, channels pruned, distilled, int8: times as fast as int8", ratio, 2, rows.said(fast))
-    measured.compressed("resnet8_accurate", "openvino-int8", _DROP)  # a point of the front, of which nothing is promised
+    measured.compressed(
+        "resnet8_accurate", "openvino-int8", _DROP
+    )  # a point of the front, of which nothing is promised
 
 
 def _mnist_cnn(measured: Measured) -> Iterator[Promise]:
@@ -83,40 +86,46 @@ def _mlp(measured: Measured) -> Iterator[Promise]:
     yield rows.at_least(what, small.macs_ratio, 4, rows.said(small))
 
 
+_SUBJECTS: dict[str, tuple[Callable[[Worker], Subject], Callable[[Measured], Iterator[Promise]]]] = {
+    "resnet8": (models.resnet8, _resnet8),
+    "mnist_cnn": (models.mnist_cnn, _mnist_cnn),
+    "imdb_lstm": (models.imdb_lstm, _imdb_lstm),
+    "mlp": (models.mlp, _mlp),
+}
+
+
 def main() -> int:
     """Measure, print, write; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", type=Path, metavar="PAGE", help="rewrite the tables in this page")
-    parser.add_argument("--only", action="append", metavar="SUBJECT", help="resnet8, mnist_cnn, imdb_lstm or mlp")
+    parser.add_argument("--only", action="append", metavar="SUBJECT", choices=list(_SUBJECTS), help="one of them")
     options = parser.parse_args()
-    promises: list[Promise] = []
-    parts: list[str] = []
+    is_kept = True
     with Worker() as worker:
-        subjects = {"resnet8": (models.resnet8, _resnet8)} | {
-            name: (lambda make=make: make(worker), promised)  # type: ignore[misc]
-            for name, (make, promised) in {
-                "mnist_cnn": (models.mnist_cnn, _mnist_cnn),
-                "imdb_lstm": (models.imdb_lstm, _imdb_lstm),
-                "mlp": (models.mlp, _mlp),
-            }.items()
-        }
-        for name, (subject, promised) in subjects.items():
+        for name, (make, promised) in _SUBJECTS.items():
             if options.only and name not in options.only:
                 continue
-            measured = Measured(worker, subject())
-            for promise in promised(measured):
-                print(promise, file=sys.stderr, flush=True)
-                promises.append(promise)
+            measured = Measured(worker, make(worker))
+            promises = [_said(each) for each in promised(measured)]
             front = rows.front(measured.conversions, measured.by_hand())
-            promises.append(rows.ahead(name, front))
-            parts.append(f"### {name}\n\n{rows.front_table(front)}")
+            promises.append(_said(rows.ahead(name, front)))
+            report = _report(name, promises, front)
+            print(report, flush=True)
+            is_kept = is_kept and all(each.is_kept for each in promises)
+            if options.write is not None:
+                document.write_part(options.write, f"bench-compress {name}", report, _INTRODUCTION)
+    return 0 if is_kept else 1
+
+
+def _said(promise: Promise) -> Promise:
+    print(promise, file=sys.stderr, flush=True)
+    return promise
+
+
+def _report(name: str, promises: list[Promise], front: list[rows.Compared]) -> str:
     cells = [(each.what, each.measured, each.must_be, each.verdict) for each in promises]
     table = document.table(("", "measured", "must be", ""), cells)
-    report = f"{machine.describe()}.\n\n{table}\n\n## Beside what each library gives alone\n\n" + "\n\n".join(parts)
-    print(report)
-    if options.write is not None:
-        document.write_part(options.write, "bench-compress", report, _INTRODUCTION)
-    return 0 if all(each.is_kept for each in promises) else 1
+    return f"## {name}\n\n{machine.describe()}.\n\n{table}\n\n{rows.front_table(front)}"
 
 
 if __name__ == "__main__":

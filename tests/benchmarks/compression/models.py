@@ -30,7 +30,7 @@ class Subject(Struct, frozen=True):
             return arrays["x"], arrays["y"]
 
 
-def resnet8() -> Subject:
+def resnet8(worker: Worker) -> Subject:
     """MLPerf Tiny's ResNet8 as it is published, and CIFAR-10."""
     folder = data_folder()
     source = folder / "mlperf_tiny" / "pretrainedResnet.h5"
