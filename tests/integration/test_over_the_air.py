@@ -13,7 +13,7 @@ from edgeward.monitor import upkeep
 from edgeward.monitor.config import RegistryConfig
 from edgeward.monitor.process import MonitorProcess
 from edgeward.registry.repository import Lifetimes
-from edgeward_runtimes.agent.config import AgentConfig
+from edgeward_runtimes.agent.config import AgentConfig, UpdateConfig
 from edgeward_runtimes.agent.service import Agent
 from edgeward_runtimes.home import Home
 from edgeward_runtimes.install.slots import Slots
@@ -38,7 +38,9 @@ def ask(publisher: Publisher, tmp_path: Path, home: Home) -> Iterator[Ask]:
     """Ask the device by the monitor's REST; gives the answer."""
     with MonitorProcess(tmp_path / "monitor", registry=publisher.folder) as monitor:
         publisher.enroll(home, f"{monitor.url}/registry")
-        agent = Agent(AgentConfig(fleet="f", device="d", broker=monitor.broker_url, interval_s=0.5), home)
+        update = UpdateConfig(limit="2M", health="10m")
+        config = AgentConfig(fleet="f", device="d", broker=monitor.broker_url, interval_s=0.5, update=update)
+        agent = Agent(config, home)
         thread = threading.Thread(target=agent.run)
         thread.start()
 
@@ -65,6 +67,8 @@ def test_an_operator_installs_a_signed_release_and_goes_back(ask: Ask, home: Hom
         answer = ask("install", name="toy", version=version)
         assert answer["ok"], answer["message"]
         assert _current(home).startswith(f"{version}-")
+    begun = [entry for entry in Slots(home, "toy").entries() if entry.step == "begin"]
+    assert begun[-1].health is not None  # as its agent.toml says
     answer = ask("rollback", name="toy")
     assert answer["ok"], answer["message"]
     assert _current(home).startswith("1.0.0-")

@@ -1,5 +1,6 @@
 """The host and its store: gaps ask for a rebirth, old wills are ignored, totals are exact, garbage never raises."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,12 @@ from edgeward_runtimes.sparkplug.session import EdgeNode, Message, ModelReading,
 @pytest.fixture
 def engine(tmp_path: Path) -> Engine:
     return store.open_engine(f"sqlite:///{tmp_path / 'monitor.db'}")
+
+
+@pytest.fixture
+def client(engine: Engine) -> Iterator[TestClient]:
+    with TestClient(make_app(engine, {})) as client:
+        yield client
 
 
 def _reading(at: int, count: int) -> Reading:
@@ -155,7 +162,9 @@ odd_metrics = names.flatmap(
 
 
 @given(st.lists(odd_metrics, max_size=8), st.lists(odd_metrics, max_size=8))
-def test_whatever_types_a_node_gives_its_metrics_it_is_stored_and_shown(engine: Engine, node, model) -> None:
+def test_whatever_types_a_node_gives_its_metrics_it_is_stored_and_shown(
+    engine: Engine, client: TestClient, node, model
+) -> None:
     host = HostState()
     bd_seq = Metric(name=metrics.BDSEQ, datatype=DataType.INT64, value=0)
     for topic, payload in (
@@ -164,9 +173,8 @@ def test_whatever_types_a_node_gives_its_metrics_it_is_stored_and_shown(engine: 
         ("spBv1.0/f/NDATA/odd", Payload(seq=2, metrics=tuple(node))),
     ):
         store.apply(engine, host.receive(topic, codec.encode(payload), 60.0))
-    with TestClient(make_app(engine, {})) as client:
-        for path in ("/api/devices", "/api/devices/f/odd", "/metrics"):
-            assert client.get(path).status_code == 200
+    for path in ("/api/devices", "/api/devices/f/odd", "/metrics"):
+        assert client.get(path).status_code == 200
 
 
 @pytest.mark.parametrize("name", ["temperature_c", "keep_alive_s", metrics.REPORTING_INTERVAL])

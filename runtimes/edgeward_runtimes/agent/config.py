@@ -15,6 +15,9 @@ wait_for_host = false                      # true: tell nothing while that host 
 [spool]
 rows = 100000
 size_mb = 32
+[update]                                   # of installs that a host asks for
+limit = "200k"                             # bytes per second of a download, also 1.5M; left out: as fast as it goes
+health = "10m,errors=1%,p95=1.5"           # take back what is worse than before; left out: the host's rollout judges
 """
 
 import socket
@@ -39,6 +42,13 @@ class SpoolConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
     rows: Annotated[int, Meta(ge=1, le=10_000_000)] = 100_000
     size_mb: Annotated[float, Meta(ge=0.1, le=4096)] = 32.0
+
+
+class UpdateConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """How installs that a host asks for are done, as `edgeward update` has it."""
+
+    limit: Annotated[str, Meta(pattern=r"\A[0-9]+(\.[0-9]+)?[kKmM]?\Z")] | None = None
+    health: Annotated[str, Meta(max_length=200)] | None = None
 
 
 class AgentConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -68,6 +78,7 @@ class AgentConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     host_id: Level = "edgeward"
     wait_for_host: bool = False
     spool: SpoolConfig = SpoolConfig()
+    update: UpdateConfig = UpdateConfig()
 
 
 class BrokerAddress(Struct, frozen=True):

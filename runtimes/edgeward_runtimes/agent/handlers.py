@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from edgeward_runtimes.agent.config import UpdateConfig
 from edgeward_runtimes.agent.logs import Recent
 from edgeward_runtimes.agent.obeying import Handler, Reply
 from edgeward_runtimes.errors import InstallError
@@ -61,13 +62,13 @@ class _Captured(_Arguments, frozen=True):
     settings: Capture = Capture()
 
 
-def of(home: Home, recent: Recent) -> dict[str, Handler]:
+def of(home: Home, recent: Recent, update: UpdateConfig) -> dict[str, Handler]:
     """The handlers of a device."""
     return {
         "collect_logs": lambda given: _collect_logs(recent, msgspec.convert(given, _Logs)),
         "capture": lambda given: _capture(home, msgspec.convert(given, _Captured)),
         "reset_observations": lambda given: _reset(home, msgspec.convert(given, _Named)),
-        "install": lambda given: _install(home, msgspec.convert(given, _Install)),
+        "install": lambda given: _install(home, update, msgspec.convert(given, _Install)),
         "rollback": lambda given: _roll_back(home, msgspec.convert(given, _RollBack)),
     }
 
@@ -83,9 +84,10 @@ def _reset(home: Home, given: _Named) -> Reply:
     return Reply(f"{given.name} is observed anew.")
 
 
-def _install(home: Home, given: _Install) -> Reply:
+def _install(home: Home, update: UpdateConfig, given: _Install) -> Reply:
     """In a process of its own, whose memory is given back: TUF and the installer take more than the agent does."""
     options = {"--version": given.version, "--registry": given.registry}
+    options |= {"--limit": update.limit, "--health": update.health}
     command = [sys.executable, "-m", "edgeward_runtimes.update", given.name]
     command += [word for option, value in options.items() if value is not None for word in (option, value)]
     environment = {**os.environ, **home.environment}

@@ -68,7 +68,7 @@ class Agent:
         )
         self._outbox = Outbox(spool, self._reader.told)
         self._logs, self._recent = Forwarder(), Recent()
-        able = {**handlers.of(home, self._recent), **(more or {})}
+        able = {**handlers.of(home, self._recent, config.update), **(more or {})}
         self._obeyer = Obeyer(home.root / "requests", able, lambda: self._connection.events.put(Answered()))
         self._interval_s = config.interval_s
         self._node = EdgeNode(config.fleet, config.device, 0)
