@@ -11,7 +11,7 @@ Everything here is imported on first use (PEP 562): `import edgeward` costs no e
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from edgeward_runtimes.quick_start import Uncollected, import_msgspec
+from edgeward_runtimes.quick_start import Uncollected
 
 if TYPE_CHECKING:
     from edgeward.workflow import convert, flash
@@ -76,7 +76,6 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module 'edgeward' has no attribute {name!r}")
     with Uncollected():
-        import_msgspec()
         value = getattr(import_module(_HOME_OF[name]), name)
     globals()[name] = value
     return value
