@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.conftest import wait_for
+from tests.conftest import accepts, wait_for
 
 _CONFIG = """\
 Port {port}
@@ -75,7 +75,7 @@ def running_sshd(folder: Path, port: int, **environment: str) -> Iterator[Sshd]:
     log = (folder / "sshd.log").open("wb")
     server = subprocess.Popen([program, "-D", "-e", "-f", folder / "sshd_config"], stderr=log)
     try:
-        wait_for(lambda: _accepts(port), "sshd to listen")
+        wait_for(lambda: accepts(port), "sshd to listen")
         sshd = Sshd(folder, port, getpass.getuser())
         (folder / "known_hosts").touch()
         sshd.know(port)
@@ -125,15 +125,3 @@ class Line:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
-
-
-def free_port() -> int:
-    """A TCP port that was free on loopback a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _accepts(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0

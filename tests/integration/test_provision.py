@@ -15,8 +15,8 @@ from edgeward.provision.package import write_wheel
 from edgeward.provision.wheels import platforms
 from edgeward_runtimes.errors import ConfigError, DeviceError
 from edgeward_targets.device import Device
-from tests.conftest import Cli
-from tests.sshd import Sshd, free_port, running_sshd
+from tests.conftest import Cli, free_port
+from tests.sshd import Sshd, running_sshd
 
 Make = Callable[..., Path]
 NO_NETWORK = {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9", "PIP_NO_INDEX": "1"}

@@ -18,9 +18,9 @@ from edgeward_targets.device import Device
 from edgeward_targets.many import at_once
 from edgeward_targets.transports import address, open_transport
 from edgeward_targets.transports.ssh import SshTransport
-from tests.conftest import Cli, wait_for
+from tests.conftest import Cli, free_port, wait_for
 from tests.registries import Publisher
-from tests.sshd import Line, Sshd, free_port, running_sshd
+from tests.sshd import Line, Sshd, running_sshd
 
 Make = Callable[..., Path]
 SPARE = 24 * 2**20  # bytes of a file that a line is cut in

@@ -13,7 +13,6 @@ is counted. The list forgets X once its file is gone. One process folds at a tim
 `fold` and `forget` are the pure core; `CounterStore` does the files.
 """
 
-import contextlib
 import fcntl
 import logging
 import os
@@ -30,7 +29,7 @@ from edgeward_runtimes.errors import InstallError
 from edgeward_runtimes.home import Home
 from edgeward_runtimes.latency import counters
 from edgeward_runtimes.latency.counters import Counters, Key
-from edgeward_runtimes.latency.recorder import SUFFIX, Header, open_regular, read_file
+from edgeward_runtimes.latency.recorder import SUFFIX, Header, is_abandoned, read_file
 
 _FOLDING = ".folding"
 _KEPT_PER_MODEL = 64  # of what was told already: totals of releases and epochs long past
@@ -142,7 +141,7 @@ class CounterStore:
 
     def _fold_dead(self) -> None:
         for path in self._folder.glob(f"*{SUFFIX}"):
-            if _is_abandoned(path):
+            if is_abandoned(path):
                 path.rename(path.with_suffix(_FOLDING))
         folding = list(self._folder.glob(f"*{_FOLDING}"))
         if not folding:
@@ -220,14 +219,3 @@ def _decode(content: bytes) -> State:
     totals = {model: tuple(counters.unpack(packed)) for model, packed in stored.totals.items()}
     baselines = {file_id: counters.unpack(packed)[0] for file_id, packed in stored.baselines.items()}
     return State(stored.id, totals, stored.folded, baselines)
-
-
-def _is_abandoned(path: Path) -> bool:
-    """Whether it is a file that no living process owns."""
-    with contextlib.suppress(OSError), open_regular(path) as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-    return False

@@ -187,6 +187,19 @@ def open_regular(path: "Path") -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
+def is_abandoned(path: "Path") -> bool:
+    """Whether it is a file made by `publish` that no living process owns."""
+    import fcntl
+
+    with contextlib.suppress(OSError), open_regular(path) as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+    return False
+
+
 def _split(words: memoryview) -> tuple[int, Histogram]:
     # One copy in one call: a fork in between would leave the child a view that keeps it from closing the map.
     numbers = np.frombuffer(bytes(words), np.uint64)

@@ -6,7 +6,6 @@ find it again, and removes it only. One process does this at a time; it is the o
 """
 
 import contextlib
-import fcntl
 import logging
 import os
 from pathlib import Path
@@ -18,7 +17,7 @@ from msgspec.structs import replace
 from edgeward_runtimes.durable import write_atomically
 from edgeward_runtimes.errors import NotInstalledError
 from edgeward_runtimes.home import Home
-from edgeward_runtimes.latency.recorder import open_regular
+from edgeward_runtimes.latency.recorder import is_abandoned
 from edgeward_runtimes.observation import files, settings
 from edgeward_runtimes.observation import reference as references
 from edgeward_runtimes.observation.reference import Reference
@@ -83,7 +82,7 @@ class ObservationStore:
         living: list[_File] = []
         dead: list[_File] = []
         for path in sorted(self._folder.glob(f"*{files.SUFFIX}")):
-            is_dead = _is_abandoned(path)
+            is_dead = is_abandoned(path)
             try:
                 header, tally = files.read(path)
             except FileNotFoundError:
@@ -121,14 +120,3 @@ class ObservationStore:
         state = replace(self._state, models=models, folded=folded)
         write_atomically(self._path, msgspec.msgpack.encode(state))
         self._state = state
-
-
-def _is_abandoned(path: Path) -> bool:
-    """Whether no living process owns a file."""
-    with contextlib.suppress(OSError), open_regular(path) as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-    return False

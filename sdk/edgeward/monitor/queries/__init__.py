@@ -12,7 +12,6 @@ from edgeward.monitor.queries.devices import Wanted as Wanted
 from edgeward.monitor.queries.devices import count as count
 from edgeward.monitor.queries.devices import device as device
 from edgeward.monitor.queries.devices import devices as devices
-from edgeward.monitor.queries.devices import known_nodes as known_nodes
 from edgeward.monitor.queries.devices import overview as overview
 from edgeward.monitor.queries.logs import dropped as dropped
 from edgeward.monitor.queries.logs import logs as logs

@@ -88,13 +88,6 @@ def overview(engine: Engine) -> Overview:
     )
 
 
-def known_nodes(engine: Engine) -> list[tuple[str, str]]:
-    """(fleet, device) of every device ever seen."""
-    with engine.connect() as connection:
-        rows = connection.execute(select(schema.devices.c.fleet, schema.devices.c.device)).all()
-    return [(row.fleet, row.device) for row in rows]
-
-
 def _of(now: float) -> Select[Any]:
     return select(*_SHOWN, conditions.online(now).label("is_online"), conditions.condition(now).label("place"))
 
